@@ -1,0 +1,61 @@
+# make run    sets up everything, then shows the network on this machine (ARGS="binance --port 9000" are passed on)
+# make test   sets up everything, then lints, type-checks and runs every test
+# Needs python3 (3.11 or newer) and make; everything else is installed into .venv from the lock files.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The lock files hold no address; where packages come from is this machine's own configuration.
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes
+PACKAGE := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(UPGRADE)
+
+.PHONY: run test lint faults bench lock clean
+
+run: $(VENV)/.run
+	@$(BIN)/python -m compileall -q src  # ours too: some environments forbid Python to keep what it compiled
+	@$(BIN)/perseus up --simulate $(ARGS)
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+faults: $(VENV)/.test  # the fault tests at full strength: minutes, not seconds
+	PERSEUS_FAULT_TRIALS=40 $(BIN)/pytest tests/faults $(ARGS)
+
+bench: $(VENV)/.test
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: $(VENV)/.uv  # UPGRADE=--upgrade takes the newest versions pyproject.toml allows
+	$(LOCK) --group installer --output-file requirements-installer.lock
+	$(LOCK) pyproject.toml --group build --output-file requirements.lock
+	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.run: $(VENV)/.uv requirements.lock pyproject.toml
+	$(INSTALL) -r requirements.lock
+	$(PACKAGE)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.uv requirements-dev.lock pyproject.toml
+	$(INSTALL) -r requirements-dev.lock
+	$(PACKAGE)
+	@touch $@
+
+$(VENV)/.uv: requirements-installer.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Perseus needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
+	    "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "Python could not make a virtual environment in $(VENV) (above is why)." \
+	    "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-installer.lock
+	@touch $@
