@@ -1,0 +1,31 @@
+"""Perseus: every exchange has exactly one live instance, and everyone can see it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StopRequested
+    from perseus.instance.instance import Instance
+    from perseus.instance.run import instance
+    from perseus.network.observe import Network
+
+# Loaded on first use: `import perseus` must not cost what the store's client does.
+_HOME = {
+    "ExchangeClaimed": "perseus.errors",
+    "Instance": "perseus.instance.instance",
+    "LeaseLost": "perseus.errors",
+    "Network": "perseus.network.observe",
+    "PerseusError": "perseus.errors",
+    "StopRequested": "perseus.errors",
+    "instance": "perseus.instance.run",
+}
+
+__all__ = ["ExchangeClaimed", "Instance", "LeaseLost", "Network", "PerseusError", "StopRequested", "instance"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'perseus' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

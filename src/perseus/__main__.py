@@ -1,0 +1,5 @@
+"""`python -m perseus`: the command line."""
+
+from perseus.cli import main
+
+main()

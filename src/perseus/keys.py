@@ -1,0 +1,82 @@
+"""Every Redis key and channel: its name, type, TTL, writer and reader. Nothing else spells a key.
+
+The status key and the log stream have prescribed names. Every other key of an exchange carries the hash tag
+`{exchange:<id>:status}`, which hashes to the status key's own Cluster slot, so one script can check the lease and
+write beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+WAKE_CHANNEL = "network:wake"  # pub/sub: {exchangeId, kind: heartbeat|changed|released|handoff, epoch}
+
+LAST_TTL_S = 90 * 86_400
+COMMANDS_TTL_S = 90 * 86_400
+COMMANDS_KEPT = 1000  # MAXLEN ~
+REPLY_TTL_S = 3600
+WARMUP_RUNNING_TTL_S = 3600
+WARMUP_REPORT_TTL_S = 90 * 86_400
+LOG_RETENTION_MS = 90 * 86_400_000
+
+
+def status(exchange_id: int) -> str:
+    """String, JSON, TTL = lease. Written by the holder only; read by everyone."""
+    return f"exchange:{exchange_id}:status"
+
+
+def log(exchange_name: str) -> str:
+    """Stream, trimmed at 90 days. Written by the holder and whoever records a loss; read by feed and uptime."""
+    return f"logs:network:{exchange_name}"
+
+
+def epoch(exchange_id: int) -> str:
+    """String, integer, no TTL. Written and read by the claim script."""
+    return f"{{{status(exchange_id)}}}:epoch"
+
+
+def last(exchange_id: int) -> str:
+    """String, JSON, 90 d. Written by the renew and release scripts; read by cards, claimers, loss detection."""
+    return f"{{{status(exchange_id)}}}:last"
+
+
+def commands(exchange_id: int) -> str:
+    """Stream, MAXLEN ~ 1000, 90 d. Written by the control plane; read by the instance from an id taken at claim."""
+    return f"{{{status(exchange_id)}}}:commands"
+
+
+def reply(exchange_id: int, command_id: str) -> str:
+    """Stream, 1 h. Written by the instance; read by the command's sender."""
+    return f"{{{status(exchange_id)}}}:reply:{command_id}"
+
+
+def warmup(exchange_id: int) -> str:
+    """String, JSON, 1 h while running, 90 d as a report. Written by the holder; read by cards."""
+    return f"{{{status(exchange_id)}}}:warmup"
+
+
+def candles(exchange_id: int, symbol: str, timeframe: str) -> str:
+    """Sorted set scored by open time, no TTL, bounded by its write script. Written by the holder; read by consumers."""
+    return f"{{{status(exchange_id)}}}:candles:{symbol}:{timeframe}"
+
+
+class Declared(NamedTuple):
+    """One kind of key: which names it has, its Redis type and whether it carries a TTL."""
+
+    pattern: re.Pattern[str]
+    type: str
+    has_ttl: bool
+
+
+_TAG = r"\{exchange:\d+:status\}"
+DECLARED: tuple[Declared, ...] = (
+    Declared(re.compile(r"exchange:\d+:status"), "string", has_ttl=True),
+    Declared(re.compile(r"logs:network:[a-z0-9][a-z0-9_-]{0,31}"), "stream", has_ttl=False),
+    Declared(re.compile(_TAG + ":epoch"), "string", has_ttl=False),
+    Declared(re.compile(_TAG + ":last"), "string", has_ttl=True),
+    Declared(re.compile(_TAG + ":commands"), "stream", has_ttl=True),
+    Declared(re.compile(_TAG + r":reply:[^:]+"), "stream", has_ttl=True),
+    Declared(re.compile(_TAG + ":warmup"), "string", has_ttl=True),
+    Declared(re.compile(_TAG + r":candles:[^:]+:(1m|5m|15m|1h|4h|1d)"), "zset", has_ttl=False),
+)

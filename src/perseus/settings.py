@@ -1,0 +1,383 @@
+"""One frozen Settings: read once, validated as a whole, every value with the place it came from.
+
+Later wins: defaults, `perseus.toml`, `.env`, environment (`PERSEUS_…`), flags. All faults are reported at once.
+Imports nothing slow: `perseus --help` reads this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from perseus.errors import BadConfiguration
+from perseus.model import SEEDED_EXCHANGES
+from perseus.timing import timing_faults
+
+PREFIX = "PERSEUS_"
+EMBEDDED = "embedded"
+_PUBLIC_IP_URLS = "https://api.ipify.org,https://checkip.amazonaws.com,https://icanhazip.com"
+# Read by the test suite from the same environment; they configure no product behaviour.
+_NOT_SETTINGS = re.compile(r"PERSEUS_(TEST_\w+|CAPTURES|REQUIRE_SERVERS|FAULT_TRIALS)")
+_VENUE = re.compile(r"EXCHANGE_(?P<exchange>[A-Z0-9_-]+)_(?P<kind>REST|WS)_URL")
+
+
+class VenueUrls(NamedTuple):
+    """Where an exchange is reached instead of its own hosts; None keeps the adapter's default."""
+
+    rest: str | None = None
+    ws: str | None = None
+
+
+class SettingRow(NamedTuple):
+    """One setting as `perseus doctor` shows it: secrets redacted, with the source of its value."""
+
+    name: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be configured. Units: seconds, unless the name says otherwise."""
+
+    store_url: str
+    store_wait_replicas: int
+    data_dir: Path
+    heartbeat_interval: float
+    lease_ttl: int
+    hostname: str
+    admin_email: str
+    admin_name: str
+    public_ip_urls: tuple[str, ...]  # empty: switched off
+    candles_kept: int
+    log_format: str  # console | json
+    log_level: str  # debug | info | warning | error
+    host: str
+    port: int
+    venue_urls_by_exchange: Mapping[str, VenueUrls] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the store is a server of our own in DATA_DIR."""
+        return self.store_url == EMBEDDED
+
+    def venue_urls(self, exchange: str) -> VenueUrls:
+        """The URLs given for this exchange, both None where its own hosts are meant."""
+        return self.venue_urls_by_exchange.get(exchange, VenueUrls())
+
+    def rows(self) -> list[SettingRow]:
+        """Every setting with its source, redacted, in the order of the documentation."""
+        return [SettingRow(name, _safe(_shown(self, name)), source) for name, source in self.sources.items()]
+
+
+def load_settings(
+    *,
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Read and validate the settings. `flags` are named like settings (`STORE_URL`); None means not given.
+
+    Raises: BadConfiguration with every fault there is, not only the first.
+    """
+    reading = _Reading()
+    directory = directory or Path.cwd()
+    reading.take_defaults()
+    reading.take_toml(directory / "perseus.toml")
+    reading.take_dotenv(directory / ".env")
+    reading.take_environment(os.environ if environ is None else environ)
+    reading.take({name: value for name, value in (flags or {}).items() if value is not None}, source="flag")
+    return reading.finish()
+
+
+def redacted(url: str) -> str:
+    """The URL for logs and errors: password masked, options left out. Holds for a URL that cannot be parsed, too."""
+    credentials, at, place = url.rpartition("@")
+    place = place.partition("?")[0]
+    if not at:
+        return place
+    scheme, separator, user = credentials.partition("://")
+    if not separator:
+        return f"***@{place}"
+    user, colon, _ = user.partition(":")
+    return f"{scheme}://{user}{':***' if colon else ''}@{place}"
+
+
+def near_match(name: str, known: list[str]) -> str:
+    """` Did you mean X?` where a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+# --- one parser a kind of value; each raises ValueError with the rest of the sentence `NAME "value" …` ---
+
+
+def _store_url(text: str) -> str:
+    scheme, separator, _ = text.partition("://")
+    if scheme in ("redis+cluster", "redis+sentinel"):
+        raise ValueError("names a Cluster or Sentinel, which this version cannot use yet; name one server")
+    if text == EMBEDDED or (scheme == "unix" and separator):
+        return text
+    if scheme not in ("redis", "rediss") or not separator:
+        raise ValueError("is not `embedded`, redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")
+    if not _hostname(text):
+        raise ValueError("names no host; give redis://HOST:PORT")
+    return text
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a bad one raises here
+    except ValueError as error:  # its own words may quote a password
+        raise ValueError("has a malformed host or port (percent-encode special characters in a password)") from error
+    return parts.hostname
+
+
+def _wait_replicas(text: str) -> int:
+    if _integer(text) != 0:
+        raise ValueError("is not supported yet: renewals do not wait for replicas in this version; leave it at 0")
+    return 0
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise ValueError("is empty; name a directory that may be written")
+    return Path(text).expanduser().absolute()
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError("is not a whole number") from error
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ValueError("is not a number of seconds") from error
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError("must be more than 0 seconds")
+    return value
+
+
+def _within(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = _integer(text)
+        if not low <= value <= high:
+            raise ValueError(f"must be between {low} and {high}")
+        return value
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(
+                f"must be one of {', '.join(choices)}.{near_match(text.lower(), list(choices))}".rstrip(".")
+            )
+        return text.lower()
+
+    return parse
+
+
+def _email(text: str) -> str:
+    if text and not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
+        raise ValueError("is not an e-mail address")
+    return text
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text.strip()
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.partition("://")[0] not in schemes or not _hostname(text):
+            raise ValueError(f"is not a {':// or '.join(schemes)}:// URL")
+        return text.rstrip("/")
+
+    return parse
+
+
+def _public_ip_urls(text: str) -> tuple[str, ...]:
+    if text.strip().lower() == "off":
+        return ()
+    urls = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not urls:
+        raise ValueError("is empty; give URLs separated by commas, or `off`")
+    return tuple(map(_url("http", "https"), urls))
+
+
+def _data_home() -> str:
+    return str(Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "perseus")
+
+
+class _Spec(NamedTuple):
+    """How one setting is parsed, and the text of its default (None: derived from others)."""
+
+    parse: Callable[[str], Any]
+    default: Callable[[], str] | str | None
+
+
+_SPECS: dict[str, _Spec] = {
+    "STORE_URL": _Spec(_store_url, EMBEDDED),
+    "STORE_WAIT_REPLICAS": _Spec(_wait_replicas, "0"),
+    "DATA_DIR": _Spec(_directory, _data_home),
+    "HEARTBEAT_INTERVAL": _Spec(_seconds, "15"),
+    "LEASE_TTL": _Spec(_seconds, None),
+    "HOSTNAME": _Spec(_not_empty, socket.gethostname),
+    "ADMIN_EMAIL": _Spec(_email, ""),
+    "ADMIN_NAME": _Spec(str.strip, ""),
+    "PUBLIC_IP_URLS": _Spec(_public_ip_urls, _PUBLIC_IP_URLS),
+    "CANDLES_KEPT": _Spec(_within(60, 1_000_000), "1500"),
+    "LOG_FORMAT": _Spec(_one_of("console", "json"), "console"),
+    "LOG_LEVEL": _Spec(_one_of("debug", "info", "warning", "error"), "info"),
+    "HOST": _Spec(_not_empty, "127.0.0.1"),
+    "PORT": _Spec(_within(1, 65_535), "8777"),
+}
+
+
+class _Reading:
+    """Texts and their sources as they are gathered, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._sources: dict[str, str] = {}
+        self._faults: list[str] = []
+
+    def take_defaults(self) -> None:
+        for name, spec in _SPECS.items():
+            default = spec.default() if callable(spec.default) else spec.default
+            self._sources[name] = "default"
+            if default is not None:
+                self._texts[name] = default
+
+    def take(self, texts: Mapping[str, str], *, source: str) -> None:
+        for name, text in texts.items():
+            if name in _SPECS or _known_venue(name):
+                self._texts[name] = text
+                self._sources[name] = source
+            else:
+                known = [
+                    *_SPECS,
+                    *(f"EXCHANGE_{e.name.upper()}_{k}_URL" for e in SEEDED_EXCHANGES for k in ("REST", "WS")),
+                ]
+                shown = PREFIX + name if source in ("environment", ".env") else name
+                self._faults.append(f"{shown} ({source}) is no setting.{near_match(name, known)}")
+
+    def take_toml(self, path: Path) -> None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            self.take(dict(_flat(tomllib.loads(text))), source=path.name)
+        except FileNotFoundError:
+            return
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            self._faults.append(f"{path} cannot be read: {error}. Correct it or move it away.")
+
+    def take_dotenv(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        from dotenv import dotenv_values
+
+        try:
+            values = dotenv_values(path, interpolate=False)
+        except (OSError, UnicodeDecodeError) as error:
+            self._faults.append(f"{path} cannot be read: {error}. Correct it or move it away.")
+            return
+        self.take(_ours({name: value or "" for name, value in values.items()}), source=path.name)
+
+    def take_environment(self, environ: Mapping[str, str]) -> None:
+        self.take(_ours(environ), source="environment")
+
+    def finish(self) -> Settings:
+        values = {name: self._parsed(name, _SPECS[name].parse) for name in _SPECS if name in self._texts}
+        venues = self._venues()
+        if values["HEARTBEAT_INTERVAL"] is not None:
+            values.setdefault("LEASE_TTL", float(max(3, math.ceil(3 * values["HEARTBEAT_INTERVAL"]))))
+            if values["LEASE_TTL"] is not None:
+                self._faults += timing_faults(values["HEARTBEAT_INTERVAL"], values["LEASE_TTL"])
+        if self._faults:
+            raise _bad(self._faults)
+        values["LEASE_TTL"] = int(values["LEASE_TTL"])
+        fields = {name.lower(): value for name, value in values.items()}
+        return Settings(**fields, venue_urls_by_exchange=venues, sources=self._sources)
+
+    def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
+        text = self._texts[name]
+        try:
+            return parse(text)
+        except ValueError as error:
+            self._faults.append(f"{name} {_safe(text)!r} ({self._sources[name]}) {error}.")
+            return None
+
+    def _venues(self) -> dict[str, VenueUrls]:
+        venues: dict[str, VenueUrls] = {}
+        for name in self._texts:
+            match = _VENUE.fullmatch(name)
+            if match is None:
+                continue
+            kind = match["kind"].lower()
+            url = self._parsed(name, _url("http", "https") if kind == "rest" else _url("ws", "wss"))
+            exchange = match["exchange"].lower()
+            venues[exchange] = venues.get(exchange, VenueUrls())._replace(**{kind: url})
+        return venues
+
+
+def _bad(faults: list[str]) -> BadConfiguration:
+    count = "One setting" if len(faults) == 1 else f"{len(faults)} settings"
+    return BadConfiguration(f"{count} cannot work; nothing was started. " + " ".join(faults), faults=tuple(faults))
+
+
+def _ours(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(PREFIX): text
+        for name, text in environ.items()
+        if name.startswith(PREFIX) and not _NOT_SETTINGS.fullmatch(name)
+    }
+
+
+def _known_venue(name: str) -> bool:
+    match = _VENUE.fullmatch(name)
+    return match is not None and any(match["exchange"].lower() == exchange.name for exchange in SEEDED_EXCHANGES)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """TOML as setting names: `[exchange.binance] rest_url` is EXCHANGE_BINANCE_REST_URL; lists become commas."""
+    for name, value in table.items():
+        full = f"{prefix}{name}".upper()
+        if isinstance(value, dict):
+            yield from _flat(value, f"{full}_")
+        elif isinstance(value, list):
+            yield full, ",".join(map(str, value))
+        else:
+            yield full, str(value)
+
+
+def _safe(value: str) -> str:
+    return ",".join(map(redacted, value.split(","))) if "://" in value else value
+
+
+def _shown(settings: Settings, name: str) -> str:
+    match = _VENUE.fullmatch(name)
+    if match is not None:
+        return str(getattr(settings.venue_urls(match["exchange"].lower()), match["kind"].lower()))
+    value = getattr(settings, name.lower())
+    if isinstance(value, tuple):
+        return ",".join(value) or "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
