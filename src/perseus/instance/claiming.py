@@ -1,0 +1,148 @@
+"""How a process claims its exchange: what it waits for, what it retries, and the record of the tenure before."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from perseus import activity, keys
+from perseus.clock import Clock, StoreTime
+from perseus.errors import ExchangeSettling, PerseusError, StoreUnavailable
+from perseus.instance.lockfile import LockFile
+from perseus.lease import Claimed, Claimer, Lease, abandon, release
+from perseus.model import Exchange, InstanceStatus
+from perseus.store import Store
+from perseus.timing import LeaseTiming
+
+FIRST_CLAIM_ATTEMPTS = 3
+LOSS_RECORD_ATTEMPTS = 3
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Claiming:
+    """Claims one exchange for one process, as often as it loses it."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        store_time: StoreTime,
+        exchange: Exchange,
+        instance_id: str,
+        timing: LeaseTiming,
+        lock_file: LockFile | None,
+        store_is_local: bool,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._store_time = store_time
+        self._exchange = exchange
+        self._instance_id = instance_id
+        self._timing = timing
+        self._lock_file = lock_file
+        self._store_is_local = store_is_local
+        self._claimer = Claimer(store, clock=clock, store_time=store_time, exchange=exchange, instance_id=instance_id)
+
+    def saw_holder(self, raw: bytes) -> None:
+        """Claim with a higher epoch than this payload's from now on."""
+        self._claimer.saw_holder(raw)
+
+    async def claim(self, status: InstanceStatus, *, patient: bool, own_deadline: float) -> Claimed:
+        """Claim with `status` as the first payload, waiting where the exchange is free but must not be claimed yet.
+
+        `patient`: keep trying while the store is away. `own_deadline`: the soft deadline of the tenure this process
+        has just lost, boot-time seconds; while it is ahead, nobody can have succeeded it.
+        Raises: as Claimer.claim, but for ExchangeSettling.
+        """
+        told = durable = False
+        while True:
+            exempt = durable or self._is_alone() or self._clock.now() < own_deadline
+            attempt = partial(self._claimer.claim, status, timing=self._timing, must_settle=not exempt)
+            try:
+                claimed = await self._retrying(attempt, patient=patient)
+            except ExchangeSettling as settling:
+                if not told:
+                    log.info("waiting_to_claim", exchange=self._exchange.name, why=str(settling))
+                told = True
+                durable = durable or await self._retrying(self._store_is_durable, patient=patient)
+                await self._clock.sleep(min(settling.wait_ms / 1000, 1.0))
+                continue
+            self._remember(claimed.lease.epoch)
+            return claimed
+
+    async def release(self, held: Lease, final: InstanceStatus, *, by: str) -> None:
+        """Give the exchange back with its final snapshot; once more if the connection was lost: it is idempotent."""
+        now_ms = self._store_time.now_ms()
+        try:
+            await release(self._store, held, final, by=by, store_ms=now_ms)
+        except StoreUnavailable:
+            await release(self._store, held, final, by=by, store_ms=now_ms)
+
+    async def abandon(self, claim_id: str) -> None:
+        """Give back a claim whose answer nobody waited for; one attempt, because we are being ended."""
+        try:
+            await abandon(self._store, self._exchange, claim_id)
+        except PerseusError as error:
+            log.warning("claim_not_given_back", exchange=self._exchange.name, error=str(error))
+
+    async def newest_command(self, *, patient: bool) -> str:
+        """The id after which commands can be meant for the tenure about to begin."""
+        return await self._retrying(partial(self._store.newest_id, keys.commands(self._exchange.id)), patient=patient)
+
+    async def record_loss(self, before: InstanceStatus) -> None:
+        """Record that the tenure before ended without a word, before our first renewal overwrites its snapshot."""
+        if before.released_at is not None or before.instance_id == self._instance_id:
+            return
+        for _ in range(LOSS_RECORD_ATTEMPTS):
+            try:
+                await activity.record_loss(
+                    self._store,
+                    dead=before,
+                    detected_by=self._instance_id,
+                    store_ms=self._store_time.now_ms(),
+                    host_ms=self._clock.wall_ms(),
+                )
+            except PerseusError as error:
+                log.warning("loss_not_recorded_yet", exchange=self._exchange.name, error=str(error))
+                await self._clock.sleep(self._timing.retry_s)
+            else:
+                return
+        # The log's slot may be down while ours works; an exchange unserved would be worse than a loss unrecorded.
+        log.error("loss_not_recorded", exchange=self._exchange.name, instance=before.instance_id, epoch=before.epoch)
+
+    def _remember(self, epoch: int) -> None:
+        if self._lock_file is None:
+            return
+        try:
+            self._lock_file.remember(epoch)
+        except OSError as error:  # a full disk; the lease is held all the same
+            log.warning("epoch_not_remembered", exchange=self._exchange.name, epoch=epoch, error=str(error))
+
+    def _is_alone(self) -> bool:
+        """Whether the store is this host's own and no other process here serves the exchange."""
+        if self._lock_file is None:
+            return False
+        self._claimer.know_epoch(self._lock_file.known_epoch())
+        return self._lock_file.acquire() and self._store_is_local
+
+    async def _store_is_durable(self) -> bool:
+        return await self._store.config("appendfsync") == "always" and await self._store.config("appendonly") == "yes"
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[T]], *, patient: bool) -> T:
+        failures = 0
+        while True:
+            try:
+                return await attempt()
+            except StoreUnavailable as error:
+                failures += 1
+                if not patient and failures >= FIRST_CLAIM_ATTEMPTS:
+                    raise
+                if failures == FIRST_CLAIM_ATTEMPTS:
+                    log.warning("store_away", exchange=self._exchange.name, error=str(error))
+                await self._clock.sleep(self._timing.retry_s)
