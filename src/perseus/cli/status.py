@@ -1,0 +1,87 @@
+"""`perseus status`: a card for each exchange, once or live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import click
+
+from perseus.cli.options import ExchangeName, reading, settings_options
+from perseus.cli.output import echo_json, say
+from perseus.cli.signals import run_until_signal
+from perseus.model import SEEDED_EXCHANGES, Exchange
+from perseus.network.cards import Card, Health
+from perseus.settings import Settings
+
+EVERY_S = 1.0
+
+
+@click.command()
+@click.argument("exchange", type=ExchangeName(), required=False)
+@click.option("--json", "as_json", is_flag=True, help="As `network.getInstances` answers (docs/cli.md).")
+@click.option("--watch", is_flag=True, help="Redraw every second until Ctrl-C; with --json a line whenever it is read.")
+@settings_options
+def status(exchange: Exchange | None, as_json: bool, watch: bool, settings: Settings) -> int:
+    """A card for each exchange, or for EXCHANGE.
+
+    Exit code 1 if an exchange that should run is not active, 2 if the store cannot be read: that says nothing about
+    the exchanges.
+    """
+    exchanges = (exchange,) if exchange else SEEDED_EXCHANGES
+    if watch:
+        return run_until_signal(_watch(settings, exchanges, as_json=as_json))
+    return asyncio.run(_once(settings, exchanges, as_json=as_json, is_whole_network=exchange is None))
+
+
+async def _once(settings: Settings, exchanges: Sequence[Exchange], *, as_json: bool, is_whole_network: bool) -> int:
+    from perseus.cli.words import block, headline
+    from perseus.network.observe import Network, Observation, encode_instances
+
+    async with reading(settings) as store:
+        observation = await Network(store, exchanges=exchanges).observe()
+    cards = shown(observation.cards) if is_whole_network else observation.cards
+    if as_json:
+        echo_json(encode_instances(Observation(cards, observation.store_ms)))
+    else:
+        click.echo(headline(cards, observed_ms=observation.store_ms))
+        for card in cards:
+            click.echo("\n".join(["", *block(card, now_ms=observation.store_ms)]))
+    return exit_code(cards)
+
+
+async def _watch(settings: Settings, exchanges: Sequence[Exchange], *, as_json: bool) -> int:
+    from perseus.cli.live import LiveView
+    from perseus.errors import StoreUnavailable
+    from perseus.network.observe import Network, Observation, encode_instances
+
+    view = LiveView()
+    async with reading(settings) as store:
+        network = Network(store, exchanges=exchanges)
+        while True:
+            try:
+                observation = await network.observe()
+            except StoreUnavailable as error:
+                if as_json:
+                    say(str(error))
+                else:
+                    view.show_blind(error)
+            else:
+                cards = shown(observation.cards) if len(exchanges) > 1 else observation.cards
+                if as_json:
+                    echo_json(encode_instances(Observation(cards, observation.store_ms)))
+                else:
+                    view.show(Observation(cards, observation.store_ms))
+            await asyncio.sleep(EVERY_S)
+
+
+def shown(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """The cards of a network's overview: an exchange that is switched off appears only if something is there."""
+    return tuple(card for card in cards if card.exchange.is_active or card.health is not Health.NEVER)
+
+
+def exit_code(cards: Sequence[Card]) -> int:
+    """0 all that should run is active, 1 something is not, 2 it cannot be told."""
+    if any(card.should_run and card.health is not Health.ACTIVE for card in cards):
+        return 1
+    return 2 if any(card.needs_attention for card in cards) else 0

@@ -1,0 +1,235 @@
+"""`perseus up`: the whole network on this machine, until Ctrl-C.
+
+One embedded store, with --simulate one simulator, and a `perseus run` process for each exchange; a view of it all
+here. A dead instance is not restarted: supervision is the operating system's job, and a person should know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from perseus.cli.instances import Supervised
+from perseus.cli.options import ExchangeName
+from perseus.cli.output import say
+from perseus.cli.processes import Child, how_it_ended
+from perseus.cli.run import parse_symbols
+from perseus.cli.signals import stop_event
+from perseus.cli.simulated import Running, as_simulated, child_environment, holding, simulated_dir
+from perseus.errors import BadUsage, PerseusError, StoreUnavailable
+from perseus.model import SEEDED_EXCHANGES, Exchange
+from perseus.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from perseus.cli.live import LiveView
+    from perseus.network.observe import Network
+
+EVERY_S = 1.0
+STOP_WITHIN_S = 15.0
+SIMULATOR_READY_S = 20.0
+SIMULATOR_STOP_S = 5.0
+
+
+@click.command()
+@click.argument("exchanges", nargs=-1, type=ExchangeName(), metavar="[EXCHANGE]...")
+@click.option("--simulate", is_flag=True, help="Simulated exchanges; their data is kept apart from real data.")
+@click.option("--symbols", default="25", show_default=True, metavar="N|LIST", help="As for `perseus run`.")
+@click.option("--store", metavar="URL", help="Use this store instead of the embedded one.")
+@click.option("--data-dir", metavar="DIR", help="Where the embedded store, logs and locks are kept.")
+def up(
+    *, exchanges: tuple[Exchange, ...], simulate: bool, symbols: str, store: str | None, data_dir: str | None
+) -> int:
+    """Run the whole network on this machine until Ctrl-C: store, exchanges, and a live view.
+
+    EXCHANGE: those to run; default: all active ones we have an adapter for.
+    """
+    parse_symbols(symbols)
+    settings = load_settings(flags={"STORE_URL": store, "DATA_DIR": data_dir})
+    if simulate and not settings.is_embedded:
+        say("Simulated data never goes to a configured store: --simulate uses an embedded one of its own.")
+    return asyncio.run(_up(settings, _chosen(exchanges), simulate=simulate, symbols=symbols))
+
+
+def _chosen(asked: Sequence[Exchange]) -> list[Exchange]:
+    """The exchanges to run. Raises: BadUsage for one asked for that we have no adapter for."""
+    from perseus.exchanges import ADAPTERS
+
+    without = [exchange.name for exchange in asked or SEEDED_EXCHANGES if exchange.name not in ADAPTERS]
+    if asked and without:
+        raise BadUsage(
+            f"Perseus has no adapter for {', '.join(without)} yet; it has them for {', '.join(ADAPTERS)}. "
+            f"Nothing was started."
+        )
+    chosen = asked or [exchange for exchange in SEEDED_EXCHANGES if exchange.is_active]
+    return [exchange for exchange in dict.fromkeys(chosen) if exchange.name in ADAPTERS]
+
+
+async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bool, symbols: str) -> int:
+    from perseus.cli.live import LiveView
+
+    again = _again(settings, simulate=simulate, symbols=symbols)
+    home = simulated_dir(settings.data_dir) if simulate else settings.data_dir
+    with stop_event() as asked:
+        async with AsyncExitStack() as stack:
+            publish = stack.enter_context(holding(home))
+            running = Running(pid=os.getpid())
+            if simulate:
+                running = await stack.enter_async_context(_simulator(settings))
+                _require_simulated(exchanges, running)
+                settings = as_simulated(settings, running)
+            network = await stack.enter_async_context(_network(settings))
+            publish(running)
+            view = LiveView(footer=_footer(settings, simulate=simulate))
+            for line in _footer(settings, simulate=simulate):
+                view.introduce(line)
+            instances = [
+                Supervised(exchange, _child(exchange, settings, symbols=symbols), network, view.note, again=again)
+                for exchange in exchanges
+            ]
+            return await _until_stopped(instances, network, view, asked)
+
+
+@asynccontextmanager
+async def _network(settings: Settings) -> AsyncIterator[Network]:
+    """The store, run by us if it is the embedded one, and fit for leases; and what reads the network from it."""
+    from perseus.clock import SystemClock
+    from perseus.network.observe import Network
+    from perseus.store import Store
+    from perseus.store.check import require_usable
+    from perseus.store.embedded import embedded_store
+
+    async with AsyncExitStack() as stack:
+        url = settings.store_url
+        if settings.is_embedded:
+            url = await stack.enter_async_context(embedded_store(settings.data_dir))
+        network = await stack.enter_async_context(Network(store := Store(url)))
+        await require_usable(store, clock=SystemClock(), unsafe=False)
+        yield network
+
+
+@asynccontextmanager
+async def _simulator(settings: Settings) -> AsyncIterator[Running]:
+    """The simulator as a process of ours on a free port, and where it serves each exchange."""
+    child = Child(
+        "simulate", "--port", "0", environment={}, log=simulated_dir(settings.data_dir) / "logs/simulator.log"
+    )
+    output = await child.start(piped=True)
+    try:
+        rest_urls: dict[str, str] = {}
+        ws_urls: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(SIMULATOR_READY_S):
+                while (
+                    output is not None
+                    and (line := (await output.readline()).decode())
+                    and not line.startswith("faults")
+                ):
+                    name, _, urls = line.partition(": ")
+                    rest_urls[name], ws_urls[name] = urls.split()
+        except TimeoutError as error:
+            raise PerseusError(
+                f"The simulator did not start within {SIMULATOR_READY_S:g} s; see {child.log}."
+            ) from error
+        if not rest_urls:
+            ended = how_it_ended(await child.wait())
+            raise PerseusError(
+                f"The simulator {ended} before it served anything: {child.last_words()} See {child.log}."
+            )
+        yield Running(pid=os.getpid(), rest_urls=rest_urls, ws_urls=ws_urls)
+    finally:
+        await child.stop(within_s=SIMULATOR_STOP_S)
+
+
+def _require_simulated(exchanges: Sequence[Exchange], running: Running) -> None:
+    missing = [exchange.name for exchange in exchanges if exchange.name not in running.rest_urls]
+    if missing:
+        raise BadUsage(
+            f"The simulator does not play {', '.join(missing)}; it plays {', '.join(running.rest_urls)}. "
+            f"Nothing was started."
+        )
+
+
+def _child(exchange: Exchange, settings: Settings, *, symbols: str) -> Child:
+    return Child(
+        "run",
+        exchange.name,
+        "--no-simulated",
+        "--symbols",
+        symbols,
+        environment=child_environment(settings),
+        log=settings.data_dir / "logs" / f"{exchange.name}.log",
+    )
+
+
+async def _until_stopped(
+    instances: Sequence[Supervised], network: Network, view: LiveView, asked: asyncio.Event
+) -> int:
+    """Watch until a signal, or until every instance has refused to start; then stop everything. The exit code."""
+    looking_after = [asyncio.create_task(each.look_after(), name=each.exchange.name) for each in instances]
+    chosen = {each.exchange.id for each in instances}
+    watching = asyncio.create_task(_watch(network, view, chosen=chosen), name="view")
+    stopping = asyncio.create_task(asked.wait(), name="signal")
+    refusing = asyncio.create_task(_all_refused(looking_after), name="refused")
+    tasks = [*looking_after, watching, stopping, refusing]
+    try:
+        await asyncio.wait({watching, stopping, refusing}, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.is_set():
+            return refusing.result() if refusing.done() else await watching
+        view.note("Stopping: " + (", ".join(each.exchange.name for each in instances) or "nothing runs"))
+        return 0
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(each.child.stop(within_s=STOP_WITHIN_S) for each in instances))
+        view.note("Stopped.")
+
+
+async def _all_refused(looking_after: Sequence[asyncio.Task[int | None]]) -> int:
+    """The first refusal once every instance has ended by a fault of its settings or arguments; else never."""
+    codes = await asyncio.gather(*looking_after)
+    refusals = [code for code in codes if code]
+    if not codes or len(refusals) < len(codes):
+        await asyncio.Event().wait()
+    return refusals[0]
+
+
+async def _watch(network: Network, view: LiveView, *, chosen: Collection[int]) -> int:
+    """Show our exchanges, and others that somebody else runs on this store."""
+    from perseus.network.cards import Health
+
+    while True:
+        try:
+            observation = await network.observe()
+        except StoreUnavailable as error:
+            view.show_blind(error)
+        else:
+            cards = (c for c in observation.cards if c.exchange.id in chosen or c.health is not Health.NEVER)
+            view.show(observation._replace(cards=tuple(cards)))
+        await asyncio.sleep(EVERY_S)
+
+
+def _again(settings: Settings, *, simulate: bool, symbols: str) -> str:
+    """The options with which `perseus run EXCHANGE` joins this network."""
+    options = [" --simulated"] if simulate else []
+    for name, flag, value in (
+        ("DATA_DIR", "--data-dir", settings.data_dir),
+        ("STORE_URL", "--store", settings.store_url),
+    ):
+        if settings.sources.get(name) == "flag" and not (simulate and name == "STORE_URL"):
+            options.append(f" {flag} {value}")
+    return "".join(options) + (f" --symbols {symbols}" if symbols != "25" else "")
+
+
+def _footer(settings: Settings, *, simulate: bool) -> list[str]:
+    from perseus.exchanges import ADAPTERS
+
+    without = [exchange.name for exchange in SEEDED_EXCHANGES if exchange.is_active and exchange.name not in ADAPTERS]
+    kind = "Simulated" if simulate else "Real"
+    lines = [f"{kind} exchanges · data in {settings.data_dir} · logs in its logs/ · Ctrl-C stops everything"]
+    return lines + ([f"No adapter yet, not started: {', '.join(without)}"] if without else [])

@@ -1,0 +1,181 @@
+"""The activity feed: pages of stream entries, one exchange or all of them, without loss or repeats. Pure.
+
+Order is newest first by stream id *as numbers*, then by exchange name: a total order, so a cursor (the last position
+handed out) names one place in all streams at once. An entry appended twice, because its first reply was lost, is shown
+once: the older of the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from perseus.errors import BadUsage
+from perseus.keys import LOG_RETENTION_MS
+from perseus.store import Entry
+
+LOOK_BACK = 20  # a retried append lands this close behind its original: the tenure's next entry waits for it
+_ID_MAX = 2**64 - 1
+_CURSOR = re.compile(r"(?P<ms>\d{1,20})-(?P<seq>\d{1,20})(@(?P<name>[a-z0-9][a-z0-9_-]{0,31}))?")
+
+
+class FeedEntry(NamedTuple):
+    """One entry of one exchange's log: its stream id and its fields, all text."""
+
+    exchange_name: str
+    id: str
+    fields: Mapping[str, str]
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Its place in the feed; the highest is the newest."""
+        ms, _, seq = self.id.partition("-")
+        return int(ms), int(seq or 0), self.exchange_name
+
+
+class FeedPage(NamedTuple):
+    """Entries newest first, and where to go on; None when there is nothing older.
+
+    `unreadable`: by exchange, why its log could not be read; its entries are missing from this page.
+    """
+
+    entries: list[FeedEntry]
+    next_cursor: str | None
+    unreadable: Mapping[str, str] = {}
+
+
+class Cursor(NamedTuple):
+    """A position in the feed: everything handed out so far is at or above it."""
+
+    ms: int
+    seq: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}@{self.name}"
+
+    def newest_for(self, name: str) -> str:
+        """The XREVRANGE bound of one stream that continues below this position."""
+        entry_id = f"{self.ms}-{self.seq}"
+        return entry_id if name < self.name else f"({entry_id}"
+
+
+class Wanted(NamedTuple):
+    """What to show. `events` empty: all; `since_ms`, `until_ms`: store time, both inclusive; `text`: in any field."""
+
+    events: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    text: str = ""
+
+    def takes(self, entry: FeedEntry) -> bool:
+        """Whether the entry is to be shown."""
+        ms = entry.order[0]
+        if self.events and entry.fields.get("event") not in self.events:
+            return False
+        if (self.since_ms is not None and ms < self.since_ms) or (self.until_ms is not None and ms > self.until_ms):
+            return False
+        needle = self.text.casefold()
+        return not needle or any(needle in value.casefold() for value in entry.fields.values())
+
+    def oldest_id(self, *, now_ms: int) -> str:
+        """The XREVRANGE bound below which nothing is shown: 90 days, or `since`."""
+        return str(max(0, now_ms - LOG_RETENTION_MS, self.since_ms or 0))
+
+
+def parse_cursor(text: str) -> Cursor:
+    """The position a `next_cursor` names; a bare stream id counts as after every exchange's entry of that id.
+
+    Raises: BadUsage for anything else.
+    """
+    match = _CURSOR.fullmatch(text)
+    numbers = (int(match["ms"]), int(match["seq"])) if match else (0, 0)
+    if match is None or numbers == (0, 0) or max(numbers) > _ID_MAX:
+        raise BadUsage(f"Cursor {text!r} is none of ours. Give a `nextCursor` as it was answered, or none at all.")
+    return Cursor(*numbers, match["name"] or "")
+
+
+def start(wanted: Wanted) -> Cursor:
+    """The position above every entry that is wanted."""
+    if wanted.until_ms is None:
+        return Cursor(_ID_MAX, _ID_MAX, "~")
+    return Cursor(wanted.until_ms, _ID_MAX, "~")
+
+
+def merge(read: Mapping[str, Sequence[Entry]], *, asked: int) -> tuple[list[FeedEntry], Cursor | None]:
+    """Merge what was read of each stream below one position, with COUNT `asked`, into the part that is complete.
+
+    Returns it newest first and the position to read on from, None when every stream is exhausted. Repeated appends
+    are left out. `asked` must be more than LOOK_BACK: the oldest entries of a full stream only show what repeats.
+    """
+    lowest: Cursor | None = None  # the place above which every stream has been read far enough
+    merged: list[FeedEntry] = []
+    for name, entries in read.items():
+        found = [FeedEntry(name, entry.id, entry.fields) for entry in entries]
+        merged += _without_repeats(found)
+        if len(entries) >= asked:
+            floor = Cursor(*found[-LOOK_BACK - 1].order)
+            lowest = floor if lowest is None else max(lowest, floor)
+    merged.sort(key=lambda entry: entry.order, reverse=True)
+    if lowest is not None:
+        merged = [entry for entry in merged if entry.order >= lowest]
+    return merged, lowest
+
+
+def page(entries: Sequence[FeedEntry], *, count: int, rest: Cursor | None) -> FeedPage:
+    """The first `count` of these entries; the cursor is the last one's place if any are left, else `rest`."""
+    if len(entries) > count:
+        return FeedPage(list(entries[:count]), str(Cursor(*entries[count - 1].order)))
+    return FeedPage(list(entries), None if rest is None else str(rest))
+
+
+def _without_repeats(newest_first: Sequence[FeedEntry]) -> list[FeedEntry]:
+    """Leave out an entry whose original stands close below it."""
+    kept = []
+    for i, entry in enumerate(newest_first):
+        identity = _identity(entry.fields)
+        below = newest_first[i + 1 : i + 1 + LOOK_BACK]
+        if identity is None or all(_identity(other.fields) != identity for other in below):
+            kept.append(entry)
+    return kept
+
+
+def _identity(fields: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """What makes an entry the same as another: tenure and `seq`; None where another program left them out."""
+    identity = fields.get("instanceId", ""), fields.get("epoch", ""), fields.get("seq", "")
+    return identity if all(identity) else None
+
+
+class Following:
+    """Remembers what a live tail has shown, so that a repeated append is shown once."""
+
+    def __init__(self, *, memory: int = 1000) -> None:
+        self._memory = memory
+        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+
+    def fresh(self, entries: Iterable[FeedEntry]) -> list[FeedEntry]:
+        """Those not seen before, in the order given (oldest first)."""
+        fresh = []
+        for entry in entries:
+            identity = _identity(entry.fields)
+            if identity is None or identity not in self._seen:
+                fresh.append(entry)
+            if identity is not None:
+                self._seen[identity] = None
+                if len(self._seen) > self._memory:
+                    self._seen.popitem(last=False)
+        return fresh
+
+
+def view(entry: FeedEntry) -> dict[str, str]:
+    """The entry in the shape programs read: an item of `network.getActivityLog`, a line of `perseus log --json`."""
+    return {"id": entry.id, **entry.fields, "exchangeName": entry.fields.get("exchangeName") or entry.exchange_name}
+
+
+def encode(entry: FeedEntry) -> bytes:
+    """The entry as one line of JSON."""
+    return msgspec.json.encode(view(entry))
