@@ -1,0 +1,93 @@
+"""What cards and moments are called."""
+
+from __future__ import annotations
+
+import pytest
+
+from perseus.cli.words import block, duration, headline, progress, since
+from perseus.errors import UnreadableKey
+from perseus.model import WarmupProgress
+from perseus.network.cards import Card
+from tests.network.records import NOW_MS, card, foreign, payload
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (999, "0s"),
+        (12_000, "12s"),
+        (250_000, "4m 10s"),
+        (240_000, "4m"),
+        (15_780_000, "4h 23m"),
+        (36_000_000, "10h"),
+        (273_600_000, "3d 4h"),
+        (86_700_000, "1d"),
+    ],
+)
+def test_duration_is_its_two_largest_units(ms: int, words: str) -> None:
+    """Short enough for a card, exact enough to act on."""
+    assert duration(ms) == words
+
+
+def test_since_of_nothing_is_nothing() -> None:
+    """Foreign programs write what they like into these fields."""
+    assert since(None, now_ms=NOW_MS) is None
+    assert since("yesterday", now_ms=NOW_MS) is None
+
+
+def lines(seen: Card) -> str:
+    """The card's block as text."""
+    return "\n".join(block(seen, now_ms=NOW_MS))
+
+
+def test_active_card_has_all_of_its_facts() -> None:
+    """UI-02 in a terminal: state, host, IP, admin, symbols, heartbeat, connected since."""
+    assert lines(card(payload(age_ms=12_000, lastError="socket closed"), pttl=33_000)) == (
+        "● Binance      active         running for 1h\n"
+        "  host fra-2 · IP 203.0.113.7 · admin Ada <ada@example.org>\n"
+        "  25 symbols · heartbeat 12s ago · offline in 33s\n"
+        "  last error: socket closed"
+    )
+
+
+def test_offline_card_is_never_blank() -> None:
+    """Everything that was known is still there, labelled as such."""
+    assert lines(card(last=payload(age_ms=250_000))) == (
+        "✖ Binance      offline        for 4m 10s\n"
+        "  last known: host fra-2 · IP 203.0.113.7 · admin Ada <ada@example.org>\n"
+        "  25 symbols · was active · seen 4m 10s ago"
+    )
+
+
+def test_card_without_expiry_says_so() -> None:
+    """A key without TTL never goes offline by itself."""
+    assert "no expiry" in lines(card(foreign(age_ms=1_000), pttl=-1))
+
+
+def test_unreadable_card_gives_its_reason() -> None:
+    """The reason is what a person can act on."""
+    text = lines(card(UnreadableKey("x", key="k", reason="WRONGTYPE: a list"), last=payload(age_ms=1_000)))
+    assert text.startswith("? Binance      unreadable")
+    assert text.endswith("WRONGTYPE: a list")
+
+
+def test_warming_card_tells_how_far_and_how_long() -> None:
+    """The wait is shorter when its end is known."""
+    warming = WarmupProgress(
+        percent=44.4, eta_seconds=12, current_symbol="BTC-USDT", done=11, total=25, failures=("X: none",)
+    )
+    assert progress(warming) == "44 % · 11 of 25 symbols · BTC-USDT · 12s left · 1 failed"
+
+
+def test_headline_answers_whether_anything_is_wrong() -> None:
+    """The worst first, with its name and how long; the rest counted."""
+    offline, active, never = card(last=payload(age_ms=250_000)), card(payload()), card()
+    seen = [never, active, offline, active]
+    assert headline(seen, observed_ms=NOW_MS) == (
+        "1 of 4 needs attention · binance offline 4m 10s · 2 active · 1 never started · observed 20:09:33Z"
+    )
+    assert headline([active], observed_ms=NOW_MS).startswith("All is well · 1 active · ")
+    assert headline([never], observed_ms=NOW_MS).startswith("Nothing is running · 1 never started · ")
+    assert headline([], observed_ms=NOW_MS).startswith("Nothing is running · observed")

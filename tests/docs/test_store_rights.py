@@ -1,0 +1,105 @@
+"""The `ACL SETUSER` lines of docs/store.md give each role what it needs, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from perseus import candles, commands, keys
+from perseus.clock import SystemClock
+from perseus.errors import StoreDenied
+from perseus.instance.instance import Instance
+from perseus.instance.run import run_instance, setup_from
+from perseus.model import Candle, ConnectionState, Timeframe, exchange_named
+from perseus.network.observe import Network
+from perseus.settings import load_settings
+from perseus.store import Store
+from perseus.store.check import Severity, check_store
+from tests.support.servers import BINARIES, Server
+from tests.support.waiting import wait_until_async
+
+BINANCE = exchange_named("binance")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "store.md"
+MINUTE = Candle(
+    open_time=1_795_378_140_000,
+    open=Decimal(1),
+    high=Decimal(1),
+    low=Decimal(1),
+    close=Decimal(1),
+    volume=Decimal(1),
+    is_closed=True,
+)
+
+
+def documented_users() -> list[str]:
+    """The documented lines without `ACL SETUSER`, the password filled in."""
+    lines = re.findall(r"^ACL SETUSER (.+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) == 3, "docs/store.md should have a line for each of the three roles"
+    return [line.replace(">PASSWORD", ">secret") for line in lines]
+
+
+@pytest.fixture(params=sorted(BINARIES))
+def guarded(request: pytest.FixtureRequest, start_server: Callable[..., Server]) -> Server:
+    """A server that knows the documented users."""
+    return start_server(request.param, acl=documented_users())
+
+
+async def feed(me: Instance) -> None:
+    """Do everything a feed does to the store."""
+    async with me.warming(symbol_count=1) as progress:
+        await progress.update(done=1, total=1)
+        rows = {("BTC-USDT", Timeframe.M1): [MINUTE]}
+        await candles.write(me.store, me.exchange.id, claim_id=me.claim_id, epoch=me.epoch, rows=rows, kept=10)
+    async with me.active():
+        await me.report_error("an error to be logged")
+        await asyncio.Event().wait()
+
+
+async def test_each_role_can_do_its_work_with_the_documented_rights(guarded: Server, data_dir: Path) -> None:
+    """Rights copied from the page must be enough: whoever follows it must not meet NOPERM in production."""
+    settings = load_settings(
+        flags={"STORE_URL": guarded.url_for("perseus-instance", "secret"), "DATA_DIR": str(data_dir)},
+        environ={"PERSEUS_PUBLIC_IP_URLS": "off", "PERSEUS_HEARTBEAT_INTERVAL": "1", "PERSEUS_LEASE_TTL": "3"},
+        directory=data_dir,
+    )
+    shutdown = asyncio.Event()
+    running = asyncio.create_task(run_instance(setup_from(settings, BINANCE), feed, idle=False, shutdown=shutdown))
+    viewer = Store(guarded.url_for("perseus-viewer", "secret"))
+    control = Store(guarded.url_for("perseus-control", "secret"))
+    network = Network(viewer, exchanges=[BINANCE])
+    try:
+
+        async def is_active() -> bool:
+            status = (await network.observe()).cards[0].status
+            return status is not None and status.connection_state is ConnectionState.ACTIVE
+
+        await wait_until_async(is_active, description="the instance is active", timeout=20)
+        assert await candles.read(viewer, BINANCE.id, "BTC-USDT", Timeframe.M1, last=5) == [MINUTE]
+        card = (await Network(control, exchanges=[BINANCE]).observe()).cards[0]
+        assert card.status is not None
+        now_ms = int(await control.time_ms())
+        command = commands.compose("stop", target=card.status, issuer="a@example.org", reason="test", now_ms=now_ms)
+        await commands.send(control, BINANCE, command)
+        answers = [
+            answer.state
+            async for answer in commands.follow_replies(control, BINANCE, command.id, clock=SystemClock(), wait_s=10)
+        ]
+        assert answers == ["accepted", "running", "done"]
+        page = await network.feed()
+        assert {entry.fields["event"] for entry in page.entries} == {"state_transition", "error", "command"}
+        with pytest.raises(StoreDenied):
+            await viewer.append(keys.log("binance"), {"event": "forged"}, min_id=None)
+        with pytest.raises(StoreDenied):
+            await control.append(keys.log("binance"), {"event": "forged"}, min_id=None)
+        assert not [f for f in await check_store(viewer, clock=SystemClock()) if f.severity is Severity.REFUSE]
+    finally:
+        shutdown.set()
+        await asyncio.wait({running})
+        await viewer.close()
+        await control.close()
+    await running

@@ -1,0 +1,1 @@
+"""What tests share: real servers, real processes, a faulty network, and waiting for a fact."""

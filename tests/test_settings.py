@@ -1,0 +1,217 @@
+"""Settings: later sources win, every value knows where it came from, every fault is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perseus.errors import BadConfiguration
+from perseus.settings import Settings, VenueUrls, load_settings, redacted
+from perseus.timing import LeaseTiming
+
+
+def load(directory: Path, environ: dict[str, str] | None = None, **flags: str | None) -> Settings:
+    """Settings of this directory with this environment and nothing of the test's own."""
+    return load_settings(flags=flags, environ=environ or {}, directory=directory)
+
+
+def faults(directory: Path, environ: dict[str, str]) -> tuple[str, ...]:
+    """What is wrong with this environment."""
+    with pytest.raises(BadConfiguration) as caught:
+        load(directory, environ)
+    return caught.value.faults
+
+
+def test_defaults_work_without_any_configuration(tmp_path: Path) -> None:
+    """The first command of a newcomer must not ask for anything."""
+    settings = load(tmp_path)
+    assert settings.is_embedded
+    assert (settings.heartbeat_interval, settings.lease_ttl) == (15.0, 45)
+    assert settings.candles_kept == 1500
+    assert settings.public_ip_urls[0] == "https://api.ipify.org"
+    assert len(settings.public_ip_urls) == 3
+    assert set(settings.sources.values()) == {"default"}
+
+
+def test_later_source_wins_and_is_remembered(tmp_path: Path) -> None:
+    """Without the order and the source, nobody can find out why a value is what it is."""
+    (tmp_path / "perseus.toml").write_text('port = 1001\nhostname = "toml"\nadmin_name = "toml"\nlog_level = "debug"\n')
+    (tmp_path / ".env").write_text("PERSEUS_PORT=1002\nPERSEUS_HOSTNAME=dotenv\nPERSEUS_ADMIN_NAME=dotenv\nOTHER=1\n")
+    settings = load(tmp_path, {"PERSEUS_PORT": "1003", "PERSEUS_HOSTNAME": "env", "HOME": "/"}, PORT="1004")
+    assert (settings.port, settings.sources["PORT"]) == (1004, "flag")
+    assert (settings.hostname, settings.sources["HOSTNAME"]) == ("env", "environment")
+    assert (settings.admin_name, settings.sources["ADMIN_NAME"]) == ("dotenv", ".env")
+    assert (settings.log_level, settings.sources["LOG_LEVEL"]) == ("debug", "perseus.toml")
+    assert settings.sources["HOST"] == "default"
+
+
+def test_flag_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
+    """Commands pass all their options, given or not."""
+    assert load(tmp_path, {"PERSEUS_STORE_URL": "redis://a"}, STORE_URL=None).store_url == "redis://a"
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    """Repairing settings one error at a time wastes a start for each."""
+    (tmp_path / "perseus.toml").write_text("colour = 1\n")
+    environ = {
+        "PERSEUS_HEARTBEAT_INTERVAL": "30",
+        "PERSEUS_LEASE_TTL": "45",
+        "PERSEUS_PORT": "99999",
+        "PERSEUS_STORE_URL": "http://x",
+        "PERSEUS_LOG_FORMAT": "xml",
+        "PERSEUS_CANDELS_KEPT": "10",
+        "PERSEUS_EXCHANGE_BINANCE_REST_URL": "ftp://x",
+        "PERSEUS_STORE_WAIT_REPLICAS": "2",
+        "PERSEUS_ADMIN_EMAIL": "nobody",
+    }
+    told = faults(tmp_path, environ)
+    assert len(told) == 9
+    text = "\n".join(told)
+    assert "PERSEUS_CANDELS_KEPT (environment) is no setting. Did you mean CANDLES_KEPT?" in text
+    assert "COLOUR (perseus.toml)" in text
+    assert "HEARTBEAT_INTERVAL 30 s and LEASE_TTL 45 s contradict each other" in text
+    assert "Set LEASE_TTL to" in text
+    assert "STORE_WAIT_REPLICAS '2' (environment) is not supported yet" in text
+
+
+def test_message_of_several_faults_says_nothing_was_started(tmp_path: Path) -> None:
+    """A person must know what is true now."""
+    with pytest.raises(BadConfiguration, match=r"2 settings cannot work; nothing was started") as caught:
+        load(tmp_path, {"PERSEUS_PORT": "x", "PERSEUS_CANDLES_KEPT": "1"})
+    assert caught.value.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("STORE_URL", "redis+cluster://a,b", "Cluster or Sentinel"),
+        ("STORE_URL", "redis://", "names no host"),
+        ("STORE_URL", "localhost:6379", "is not `embedded`"),
+        ("STORE_URL", "redis://h:port", "malformed host or port"),
+        ("HEARTBEAT_INTERVAL", "soon", "is not a number of seconds"),
+        ("HEARTBEAT_INTERVAL", "-1", "must be more than 0"),
+        ("HEARTBEAT_INTERVAL", "nan", "must be more than 0"),
+        ("LEASE_TTL", "45.5", "whole seconds"),
+        ("LEASE_TTL", "2", "at least 3"),
+        ("HOSTNAME", " ", "is empty"),
+        ("DATA_DIR", "", "is empty"),
+        ("PUBLIC_IP_URLS", "ipify", "is not a http:// or https:// URL"),
+        ("PUBLIC_IP_URLS", ",", "or `off`"),
+        ("CANDLES_KEPT", "59", "must be between 60"),
+        ("LOG_LEVEL", "warn", "Did you mean warning?"),
+        ("PORT", "0", "must be between 1 and 65535"),
+        ("EXCHANGE_KRAKEN_WS_URL", "http://x", "is not a ws:// or wss:// URL"),
+        ("EXCHANGE_BINANCE_REST_URL", "http://h:99999", "malformed host or port"),
+    ],
+)
+def test_unusable_value_is_refused_with_its_reason(tmp_path: Path, name: str, text: str, words: str) -> None:
+    """Each fault names the setting, its value, where it came from, and what would do."""
+    (fault,) = faults(tmp_path, {f"PERSEUS_{name}": text})
+    assert words in fault
+    assert name in fault
+
+
+def test_unknown_exchange_in_a_url_setting_is_refused(tmp_path: Path) -> None:
+    """A misspelt override would silently leave the real exchange in place."""
+    (fault,) = faults(tmp_path, {"PERSEUS_EXCHANGE_BINANSE_REST_URL": "http://x"})
+    assert "Did you mean EXCHANGE_BINANCE_REST_URL?" in fault
+
+
+def test_exchange_urls_are_found_by_exchange(tmp_path: Path) -> None:
+    """Names with an underscore are exchanges too: binance_us is not an exchange `us`."""
+    settings = load(
+        tmp_path,
+        {
+            "PERSEUS_EXCHANGE_BINANCE_US_REST_URL": "http://h/binance_us/",
+            "PERSEUS_EXCHANGE_BINANCE_WS_URL": "ws://h/binance",
+        },
+    )
+    assert settings.venue_urls("binance_us") == VenueUrls("http://h/binance_us", None)
+    assert settings.venue_urls("binance") == VenueUrls(None, "ws://h/binance")
+    assert settings.venue_urls("kraken") == VenueUrls(None, None)
+
+
+def test_toml_tables_and_lists_name_settings(tmp_path: Path) -> None:
+    """A configuration file should read like one."""
+    (tmp_path / "perseus.toml").write_text(
+        'public_ip_urls = ["http://a", "http://b"]\nheartbeat_interval = 0.5\n'
+        '[exchange.binance]\nrest_url = "http://h"\n'
+    )
+    settings = load(tmp_path)
+    assert settings.public_ip_urls == ("http://a", "http://b")
+    assert settings.venue_urls("binance").rest == "http://h"
+    assert (settings.heartbeat_interval, settings.lease_ttl) == (0.5, 3)
+
+
+@pytest.mark.parametrize("content", ["port = ", "\x00", "\udcff"])
+def test_file_that_cannot_be_read_is_a_fault_not_a_traceback(tmp_path: Path, content: str) -> None:
+    """An unreadable file must not be skipped: its settings were meant."""
+    (tmp_path / "perseus.toml").write_bytes(content.encode("utf-8", "surrogateescape"))
+    (fault,) = faults(tmp_path, {})
+    assert "perseus.toml cannot be read" in fault
+
+
+def test_public_ip_detection_can_be_switched_off(tmp_path: Path) -> None:
+    """Some hosts must not call out."""
+    settings = load(tmp_path, {"PERSEUS_PUBLIC_IP_URLS": "off"})
+    assert settings.public_ip_urls == ()
+    assert ("PUBLIC_IP_URLS", "off", "environment") in settings.rows()
+
+
+def test_what_the_test_suite_reads_is_no_setting(tmp_path: Path) -> None:
+    """A developer who exports these must still be able to run the product."""
+    ours = ("PERSEUS_CAPTURES", "PERSEUS_REQUIRE_SERVERS", "PERSEUS_FAULT_TRIALS", "PERSEUS_TEST_PG")
+    load(tmp_path, dict.fromkeys(ours, "1"))
+
+
+def test_data_dir_follows_the_users_data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data belongs where the platform keeps data."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    assert load(tmp_path).data_dir == tmp_path / "share" / "perseus"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(tmp_path, {"PERSEUS_DATA_DIR": "~/x"}).data_dir == tmp_path / "x"
+
+
+@pytest.mark.parametrize("url", ["redis://user:hunter2@host:1/0", "redis://:hunter2@host", "redis://a:hunter2@[bad"])
+def test_password_is_never_shown(tmp_path: Path, url: str) -> None:
+    """`doctor` output ends up in tickets; errors in logs."""
+    assert "hunter2" not in redacted(url)
+    try:
+        shown = str(load(tmp_path, {"PERSEUS_STORE_URL": url}).rows())
+    except BadConfiguration as error:
+        shown = str(error) + str(error.faults)
+    assert "hunter2" not in shown
+    assert "***" in shown
+
+
+def test_password_with_a_slash_is_not_quoted_in_the_fault(tmp_path: Path) -> None:
+    """The parser would take it for a port and name it in its own words."""
+    (fault,) = faults(tmp_path, {"PERSEUS_STORE_URL": "redis://u:hunter/2@host"})
+    assert "hunter" not in fault.replace("percent-encode", "")
+
+
+@given(
+    interval=st.floats(0.1, 100, allow_nan=False).map(lambda value: round(value, 2)),
+    ttl=st.integers(1, 400),
+)
+def test_settings_accept_exactly_what_a_lease_accepts(interval: float, ttl: int) -> None:
+    """Were they to differ, an instance would be refused after it had begun to start."""
+    try:
+        LeaseTiming(interval, ttl)
+        usable = True
+    except BadConfiguration:
+        usable = False
+    environ = {"PERSEUS_HEARTBEAT_INTERVAL": str(interval), "PERSEUS_LEASE_TTL": str(ttl)}
+    if usable:
+        assert load(Path("/nonexistent"), environ).lease_ttl == ttl
+    else:
+        assert faults(Path("/nonexistent"), environ)
+
+
+@given(interval=st.floats(0.05, 1000, allow_nan=False))
+def test_default_ttl_works_with_every_interval(interval: float) -> None:
+    """Whoever sets the interval alone must not be told that the default contradicts it."""
+    assert load(Path("/nonexistent"), {"PERSEUS_HEARTBEAT_INTERVAL": str(interval)}).lease_ttl >= 3
