@@ -1,4 +1,4 @@
-"""The lease's two ends: what a holder may count on, and what a reader can read. (Claims: instance/test_settling.py.)"""
+"""The lease's two ends: what a holder may count on, what a reader can read. (Claims: instances/test_settling.py.)"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from perseus import keys, lease
 from perseus.clock import StoreTime, SystemClock, iso
 from perseus.errors import ExchangeClaimed, ExchangeMisnamed, UnreadableKey
-from perseus.instance.identity import Identity, fresh_status
+from perseus.instances.identity import Identity, fresh_status
 from perseus.lease import Claimer, Lease, decode_status, encode_status, names_instance
 from perseus.model import ConnectionState, DesiredState, InstanceStatus, exchange_named
 from perseus.store import Store

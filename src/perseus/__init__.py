@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StopRequested
-    from perseus.instance.instance import Instance
-    from perseus.instance.run import instance
+    from perseus.instances.instance import Instance
+    from perseus.instances.run import instance
     from perseus.network.observe import Network
 
 # Loaded on first use: `import perseus` must not cost what the store's client does.
 _HOME = {
     "ExchangeClaimed": "perseus.errors",
-    "Instance": "perseus.instance.instance",
+    "Instance": "perseus.instances.instance",
     "LeaseLost": "perseus.errors",
     "Network": "perseus.network.observe",
     "PerseusError": "perseus.errors",
     "StopRequested": "perseus.errors",
-    "instance": "perseus.instance.run",
+    "instance": "perseus.instances.run",
 }
 
 __all__ = ["ExchangeClaimed", "Instance", "LeaseLost", "Network", "PerseusError", "StopRequested", "instance"]

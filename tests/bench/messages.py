@@ -18,9 +18,9 @@ import redis
 from perseus import keys
 from perseus.exchanges.adapter import CandleUpdate
 from perseus.exchanges.binance_parse import parse_frame
-from perseus.instance.ingest import CLOSED_TOGETHER_S, FLUSH_EVERY_S
-from perseus.instance.instance import Instance
-from perseus.instance.run import instance
+from perseus.instances.ingest import CLOSED_TOGETHER_S, FLUSH_EVERY_S
+from perseus.instances.instance import Instance
+from perseus.instances.run import instance
 from perseus.model import Timeframe, Trade
 from perseus.settings import load_settings
 from perseus.store.embedded import socket_path
@@ -105,7 +105,7 @@ def _single(recording: Recording, *, rounds: int) -> dict[str, list[float]]:
 
 
 async def _through(me: Instance, recording: Recording, *, flood: bool) -> float:
-    """Seconds of processor time for the whole recording, as `instance/ingest.py` takes it, from the warm state on."""
+    """Seconds of processor time for the whole recording, as `instances/ingest.py` takes it, from the warm state on."""
     followed = copy.deepcopy(recording.followed)
     now = me.clock.now()
     due_ms = 0.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import aiohttp
 
 from perseus.exchanges.binance_parse import streams_of
-from perseus.instance.candle_writer import CandleWriter
-from perseus.instance.followed import FollowedSymbol
-from perseus.instance.instance import Instance
-from perseus.instance.warmup import warm_symbol
+from perseus.instances.candle_writer import CandleWriter
+from perseus.instances.followed import FollowedSymbol
+from perseus.instances.instance import Instance
+from perseus.instances.warmup import warm_symbol
 from perseus.model import Timeframe
 from tests.support.venue import adapter_of, running_simulator
 from tests.support.waiting import wait_until_async

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from perseus import keys
-from perseus.instance.progress import Progress
+from perseus.instances.progress import Progress
 from tests.support.processes import run_perseus
 from tests.support.servers import Server
 

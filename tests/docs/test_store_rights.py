@@ -13,8 +13,8 @@ import pytest
 from perseus import candles, commands, keys
 from perseus.clock import SystemClock
 from perseus.errors import StoreDenied
-from perseus.instance.instance import Instance
-from perseus.instance.run import run_instance, setup_from
+from perseus.instances.instance import Instance
+from perseus.instances.run import run_instance, setup_from
 from perseus.model import Candle, ConnectionState, Timeframe, exchange_named
 from perseus.network.observe import Network
 from perseus.settings import load_settings

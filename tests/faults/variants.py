@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from perseus import activity, keys
 from perseus.clock import SystemClock
-from perseus.instance.heartbeat import Heartbeat
+from perseus.instances.heartbeat import Heartbeat
 from perseus.lease import Lease
 from perseus.store import Script, scripts
 

@@ -24,8 +24,8 @@ from typing import Any
 from perseus import candles, keys
 from perseus.clock import SystemClock
 from perseus.errors import LeaseLost, PerseusError, StaleEpoch, StoreUnavailable
-from perseus.instance.instance import Instance
-from perseus.instance.run import run_instance, setup_from
+from perseus.instances.instance import Instance
+from perseus.instances.run import run_instance, setup_from
 from perseus.model import Candle, Timeframe, exchange_named
 from perseus.settings import load_settings
 

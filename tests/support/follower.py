@@ -15,10 +15,10 @@ from perseus import candles, keys
 from perseus.clock import SystemClock
 from perseus.exchanges import open_adapter
 from perseus.exchanges.adapter import Adapter
-from perseus.instance.identity import Identity
-from perseus.instance.ingest import follow_market
-from perseus.instance.instance import Instance
-from perseus.instance.run import Setup, run_instance
+from perseus.instances.identity import Identity
+from perseus.instances.ingest import follow_market
+from perseus.instances.instance import Instance
+from perseus.instances.run import Setup, run_instance
 from perseus.model import ConnectionState, Timeframe, WarmupProgress, exchange_named
 from perseus.simulator.server import Simulator
 from perseus.store import Store

@@ -14,9 +14,9 @@ import msgspec
 
 from perseus import commands, keys, lease
 from perseus.clock import SystemClock, iso
-from perseus.instance.identity import Identity, fresh_status
-from perseus.instance.instance import Instance
-from perseus.instance.run import Setup, Work, attached, run_instance
+from perseus.instances.identity import Identity, fresh_status
+from perseus.instances.instance import Instance
+from perseus.instances.run import Setup, Work, attached, run_instance
 from perseus.model import Command, CommandReply, ConnectionState, InstanceStatus, exchange_named
 from perseus.store import Store, scripts
 from perseus.timing import LeaseTiming

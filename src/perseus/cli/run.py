@@ -16,8 +16,8 @@ from perseus.model import Exchange, Timeframe
 from perseus.settings import Settings
 
 if TYPE_CHECKING:
-    from perseus.instance.instance import Instance
-    from perseus.instance.run import Setup, Work
+    from perseus.instances.instance import Instance
+    from perseus.instances.run import Setup, Work
 
 ALL_TIMEFRAMES = ",".join(timeframe.value for timeframe in Timeframe)
 _SYMBOL = re.compile(r"\w+(-\w+)?")
@@ -41,7 +41,7 @@ def run(
     """
     work = _market_work(exchange, settings, symbols=parse_symbols(symbols), timeframes=parse_timeframes(timeframes))
     from perseus.cli.logs import configure_logging
-    from perseus.instance.run import setup_from
+    from perseus.instances.run import setup_from
 
     configure_logging(settings)
     setup = replace(setup_from(settings, exchange), unsafe_store=unsafe_store)
@@ -50,7 +50,7 @@ def run(
 
 
 async def _serve(setup: Setup, work: Work, *, idle: bool) -> None:
-    from perseus.instance.run import run_instance
+    from perseus.instances.run import run_instance
 
     with stop_event() as shutdown:
         await run_instance(setup, work, idle=idle, shutdown=shutdown)
@@ -63,7 +63,7 @@ def _market_work(
     require_adapter(exchange.name)
     from perseus.clock import SystemClock
     from perseus.exchanges import open_adapter
-    from perseus.instance.ingest import follow_market
+    from perseus.instances.ingest import follow_market
 
     urls = settings.venue_urls(exchange.name)
     clock = SystemClock()

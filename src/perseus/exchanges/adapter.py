@@ -1,7 +1,7 @@
 """What every exchange's adapter offers: symbols, history, and connections that deliver messages.
 
 An adapter knows one venue's protocol and limits and nothing of leases, stores or folding. Ours is the reconnecting,
-merging and gap filling (`instance/ingest.py`), the same for all venues; theirs is one connection's life.
+merging and gap filling (`instances/ingest.py`), the same for all venues; theirs is one connection's life.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from perseus.instance.identity import Identity, find_public_ip, fresh_status
+from perseus.instances.identity import Identity, find_public_ip, fresh_status
 from perseus.model import exchange_named
 from perseus.timing import LeaseTiming
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from perseus.errors import LeaseLost, StaleEpoch, StopRequested
-from perseus.instance.interruption import Interruption
+from perseus.instances.interruption import Interruption
 
 Body = Callable[[], Awaitable[None]]
 

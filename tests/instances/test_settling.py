@@ -15,7 +15,7 @@ import pytest
 
 from perseus.clock import StoreTime
 from perseus.errors import ExchangeClaimed, ExchangeSettling, UnreadableKey
-from perseus.instance.lockfile import LockFile
+from perseus.instances.lockfile import LockFile
 from perseus.lease import Claimed, Claimer, encode_status
 from perseus.store import Store
 from tests.support.clocks import ManualClock

@@ -18,14 +18,14 @@ import structlog
 from perseus import keys, lease
 from perseus.clock import Clock, StoreTime, iso
 from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StaleEpoch, StopRequested, StoreUnavailable
-from perseus.instance.claiming import Claiming
-from perseus.instance.coordination import Coordination
-from perseus.instance.heartbeat import Heartbeat
-from perseus.instance.identity import Identity, fresh_status
-from perseus.instance.interruption import Interruption
-from perseus.instance.lockfile import LockFile
-from perseus.instance.progress import Progress
-from perseus.instance.publication import Publication
+from perseus.instances.claiming import Claiming
+from perseus.instances.coordination import Coordination
+from perseus.instances.heartbeat import Heartbeat
+from perseus.instances.identity import Identity, fresh_status
+from perseus.instances.interruption import Interruption
+from perseus.instances.lockfile import LockFile
+from perseus.instances.progress import Progress
+from perseus.instances.publication import Publication
 from perseus.lease import Claimed, Lease
 from perseus.model import Command, ConnectionState, DesiredState, Exchange, InstanceStatus
 from perseus.store import Store, scripts

@@ -12,7 +12,7 @@ import pytest
 
 from perseus.exchanges import venue_time
 from perseus.exchanges.binance import Binance
-from perseus.instance import care, ingest, links, upkeep
+from perseus.instances import care, ingest, links, upkeep
 from perseus.model import Candle, ConnectionState, Symbol, Timeframe
 from perseus.store import Store
 from tests.support.follower import MIDNIGHT, MINUTE, QUIETLY, following

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from perseus.exchanges.adapter import CandleUpdate
 from perseus.folding import flat
-from perseus.instance.followed import QUIET_START_MS, SETTLED_MS, FollowedSymbol
+from perseus.instances.followed import QUIET_START_MS, SETTLED_MS, FollowedSymbol
 from perseus.model import Candle, Symbol, Timeframe, Trade
 
 MINUTE = Timeframe.M1.ms

@@ -14,9 +14,9 @@ import perseus
 from perseus import keys
 from perseus.clock import iso
 from perseus.errors import BadConfiguration, ExchangeClaimed, LeaseLost, StaleEpoch, StopRequested, UnknownExchange
-from perseus.instance.heartbeat import ABANDONED, Heartbeat
-from perseus.instance.instance import Instance
-from perseus.instance.run import attached
+from perseus.instances.heartbeat import ABANDONED, Heartbeat
+from perseus.instances.instance import Instance
+from perseus.instances.run import attached
 from perseus.lease import Lease
 from perseus.model import ConnectionState, DesiredState, InstanceStatus
 from perseus.settings import Settings, load_settings
@@ -295,7 +295,7 @@ def settings(valkey: Server, data_dir: Path) -> Settings:
 
 
 def test_documented_name_works_more_than_once() -> None:
-    """A package of ours has the same name: importing it must not take the function away."""
+    """Importing what is behind it must not put something else in its place."""
     code = "import perseus; assert all(callable(perseus.instance) for _ in range(2)); perseus.instance('binance')"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 

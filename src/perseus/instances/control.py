@@ -11,8 +11,8 @@ import structlog
 from perseus import commands
 from perseus.clock import iso, unix_ms
 from perseus.errors import PerseusError, StoreUnavailable
-from perseus.instance.errorlog import one_line
-from perseus.instance.instance import Instance
+from perseus.instances.errorlog import one_line
+from perseus.instances.instance import Instance
 from perseus.model import Command, CommandReply, ConnectionState
 
 BLOCK_S = 5.0

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, NoReturn
 from perseus.errors import InvalidSymbols, LeaseLost, PerseusError, VenueRefused
 from perseus.exchanges.adapter import Adapter
 from perseus.folding import Folder
-from perseus.instance.backoff import doubled, spread
-from perseus.instance.candle_writer import CandleWriter
-from perseus.instance.care import SILENCE_LEAST_S, Care
-from perseus.instance.followed import MINUTE_MS, FollowedSymbol
-from perseus.instance.links import Link, Links
-from perseus.instance.warmup import RECONCILE_MS, warm_symbol
+from perseus.instances.backoff import doubled, spread
+from perseus.instances.candle_writer import CandleWriter
+from perseus.instances.care import SILENCE_LEAST_S, Care
+from perseus.instances.followed import MINUTE_MS, FollowedSymbol
+from perseus.instances.links import Link, Links
+from perseus.instances.warmup import RECONCILE_MS, warm_symbol
 from perseus.model import Timeframe
 
 if TYPE_CHECKING:  # instance imports nothing of the feed, and the feed needs only its type
-    from perseus.instance.instance import Instance
+    from perseus.instances.instance import Instance
 
 LOOK_EVERY_S = 0.25
 REQUESTS_AT_ONCE = 4  # more would be faster on a cold start, but each warm-up holds a few MB meanwhile

@@ -11,7 +11,7 @@ import structlog
 from perseus import activity, keys
 from perseus.clock import Clock, StoreTime
 from perseus.errors import ExchangeSettling, PerseusError, StoreUnavailable
-from perseus.instance.lockfile import LockFile
+from perseus.instances.lockfile import LockFile
 from perseus.lease import Claimed, Claimer, Lease, abandon, release
 from perseus.model import Exchange, InstanceStatus
 from perseus.store import Store

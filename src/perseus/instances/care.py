@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from perseus.instance.backoff import doubled, spread
-from perseus.instance.followed import MINUTE_MS, FollowedSymbol
-from perseus.instance.links import Link
-from perseus.instance.warmup import Counts
+from perseus.instances.backoff import doubled, spread
+from perseus.instances.followed import MINUTE_MS, FollowedSymbol
+from perseus.instances.links import Link
+from perseus.instances.warmup import Counts
 from perseus.model import Timeframe
 
 CLOSE_GRACE_MS = 2_500  # the exchange's own word has been seen 1.8 s after the minute

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from perseus.errors import VenueUnavailable
 from perseus.exchanges.adapter import Adapter
 from perseus.folding import Gap, filled, fold, gaps
-from perseus.instance.candle_writer import CandleWriter
-from perseus.instance.followed import FollowedSymbol
+from perseus.instances.candle_writer import CandleWriter
+from perseus.instances.followed import FollowedSymbol
 from perseus.model import Candle, Symbol, Timeframe
 
 WANTED = 60  # closed candles a symbol and timeframe

@@ -12,7 +12,7 @@ from perseus.clock import SystemClock
 from perseus.errors import PerseusError, VenueRefused, VenueUnavailable
 from perseus.exchanges import open_adapter
 from perseus.exchanges.adapter import Adapter, CandleUpdate
-from perseus.instance.links import LONGEST_PAUSE_S, Links
+from perseus.instances.links import LONGEST_PAUSE_S, Links
 from perseus.model import Symbol, Trade
 from perseus.simulator.server import Simulator
 from tests.support.clocks import ManualClock

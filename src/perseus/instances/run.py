@@ -17,11 +17,11 @@ import structlog
 
 from perseus.clock import Clock, StoreTime, SystemClock
 from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StopRequested, StoreUnavailable
-from perseus.instance.control import obey
-from perseus.instance.coordination import coordinating
-from perseus.instance.identity import Identity, find_public_ip
-from perseus.instance.instance import Instance
-from perseus.instance.lockfile import LockFile
+from perseus.instances.control import obey
+from perseus.instances.coordination import coordinating
+from perseus.instances.identity import Identity, find_public_ip
+from perseus.instances.instance import Instance
+from perseus.instances.lockfile import LockFile
 from perseus.model import ConnectionState, Exchange, exchange_named
 from perseus.settings import Settings, load_settings
 from perseus.store import Store

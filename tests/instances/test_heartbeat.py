@@ -14,8 +14,8 @@ import pytest
 
 from perseus.clock import StoreTime, SystemClock
 from perseus.errors import LeaseLost
-from perseus.instance.heartbeat import Heartbeat
-from perseus.instance.identity import Identity, fresh_status
+from perseus.instances.heartbeat import Heartbeat
+from perseus.instances.identity import Identity, fresh_status
 from perseus.lease import Claimer, Lease
 from perseus.model import ConnectionState, InstanceStatus
 from perseus.store import Store

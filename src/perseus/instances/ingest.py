@@ -13,15 +13,15 @@ from weakref import WeakSet
 
 from perseus.errors import InvalidSymbols, LeaseLost, PerseusError, StopRequested, VenueUnavailable
 from perseus.exchanges.adapter import Adapter, CandleUpdate
-from perseus.instance.candle_writer import CandleWriter
-from perseus.instance.followed import FollowedSymbol
-from perseus.instance.links import Links
-from perseus.instance.upkeep import Upkeep
+from perseus.instances.candle_writer import CandleWriter
+from perseus.instances.followed import FollowedSymbol
+from perseus.instances.links import Links
+from perseus.instances.upkeep import Upkeep
 from perseus.model import Symbol, Timeframe, Trade
 
 if TYPE_CHECKING:  # instance imports nothing of the feed, and the feed needs only its type
-    from perseus.instance.instance import Instance
-    from perseus.instance.progress import Progress
+    from perseus.instances.instance import Instance
+    from perseus.instances.progress import Progress
 
 FLUSH_EVERY_S = 0.5
 CLOSED_TOGETHER_S = 0.05  # minutes of many symbols close within moments: one write for all

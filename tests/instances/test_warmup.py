@@ -11,9 +11,9 @@ from perseus.clock import SystemClock
 from perseus.exchanges import ADAPTERS, Venue
 from perseus.exchanges.adapter import CandleUpdate
 from perseus.exchanges.binance import Binance
-from perseus.instance.candle_writer import CandleWriter
-from perseus.instance.followed import FollowedSymbol
-from perseus.instance.warmup import warm_symbol
+from perseus.instances.candle_writer import CandleWriter
+from perseus.instances.followed import FollowedSymbol
+from perseus.instances.warmup import warm_symbol
 from perseus.model import Candle, Symbol, Timeframe
 from tests.support.instances import holding, setup_at
 from tests.support.servers import Server

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perseus.clock import iso
-from perseus.instance.instance import Instance
+from perseus.instances.instance import Instance
 from perseus.model import ConnectionState, InstanceStatus
 from perseus.store import Store
 from tests.support.instances import (

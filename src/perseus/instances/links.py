@@ -9,7 +9,7 @@ from typing import NoReturn
 from perseus.clock import Clock
 from perseus.errors import ConnectionEnding, PerseusError, VenueRefused, VenueUnavailable
 from perseus.exchanges.adapter import Adapter, CandleUpdate, Feed, Subscribed, Unreadable
-from perseus.instance.backoff import doubled, spread
+from perseus.instances.backoff import doubled, spread
 from perseus.model import Symbol, Trade
 
 LONGEST_PAUSE_S = 60.0

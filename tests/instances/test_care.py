@@ -7,10 +7,10 @@ from decimal import Decimal
 import pytest
 
 from perseus.errors import VenueUnavailable
-from perseus.instance.backoff import doubled
-from perseus.instance.care import FIRST_WORD_S, FUTILE_MOST_S, GIVE_UP_AFTER, RETRY_MOST_S, VERDICT_S, Care
-from perseus.instance.followed import FollowedSymbol
-from perseus.instance.links import Link
+from perseus.instances.backoff import doubled
+from perseus.instances.care import FIRST_WORD_S, FUTILE_MOST_S, GIVE_UP_AFTER, RETRY_MOST_S, VERDICT_S, Care
+from perseus.instances.followed import FollowedSymbol
+from perseus.instances.links import Link
 from perseus.model import Candle, Symbol, Timeframe
 
 START = 20_000 * Timeframe.D1.ms

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from perseus import candles
 from perseus.errors import StoreUnavailable, UnreadableKey
-from perseus.instance.followed import FollowedSymbol
+from perseus.instances.followed import FollowedSymbol
 from perseus.model import Candle, Timeframe
 
 if TYPE_CHECKING:  # instance imports nothing of the feed, and the feed needs only its type
-    from perseus.instance.instance import Instance
+    from perseus.instances.instance import Instance
 
 Row = tuple[str, Timeframe]
 

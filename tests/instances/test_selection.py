@@ -10,7 +10,7 @@ import pytest
 
 from perseus import candles, keys
 from perseus.exchanges.binance import Binance
-from perseus.instance import care, upkeep
+from perseus.instances import care, upkeep
 from perseus.model import Candle, ConnectionState, Symbol, Timeframe
 from perseus.simulator.market import Market
 from perseus.simulator.server import Simulator

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perseus.errors import ExchangeClaimed, LeaseLost
-from perseus.instance import run
-from perseus.instance.instance import Instance
+from perseus.instances import run
+from perseus.instances.instance import Instance
 from perseus.model import ConnectionState
 from tests.support.instances import (
     EPOCH,

@@ -13,10 +13,10 @@ import structlog
 from perseus.activity import RETRY_S, ActivityLog
 from perseus.clock import Clock, StoreTime, iso
 from perseus.errors import LeaseLost
-from perseus.instance import lifecycle
-from perseus.instance.coordination import Coordination, settled
-from perseus.instance.errorlog import ErrorEpisodes, one_line
-from perseus.instance.heartbeat import Heartbeat
+from perseus.instances import lifecycle
+from perseus.instances.coordination import Coordination, settled
+from perseus.instances.errorlog import ErrorEpisodes, one_line
+from perseus.instances.heartbeat import Heartbeat
 from perseus.model import ConnectionState, DesiredState, Exchange, InstanceStatus
 
 log = structlog.get_logger()

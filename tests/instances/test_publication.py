@@ -11,9 +11,9 @@ import pytest
 
 from perseus.clock import unix_ms
 from perseus.errors import IllegalTransition, StopRequested
-from perseus.instance.instance import Instance
-from perseus.instance.lifecycle import check
-from perseus.instance.run import attached
+from perseus.instances.instance import Instance
+from perseus.instances.lifecycle import check
+from perseus.instances.run import attached
 from perseus.model import ConnectionState, InstanceStatus
 from perseus.timing import LeaseTiming
 from tests.support.instances import (

@@ -1,0 +1,1 @@
+"""The producer: one process able to serve one exchange. Start reading at `run.py`."""
