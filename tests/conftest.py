@@ -10,66 +10,102 @@ from typing import Any
 import pytest
 
 from perseus.store import Store
+from tests.support.cluster import Cluster
 from tests.support.keyspace import undeclared_keys
 from tests.support.proxy import FaultProxy
-from tests.support.servers import BINARIES, Server
+from tests.support.sentinel import SentinelTrio
+from tests.support.servers import BINARIES, Server, StoreServer, valkey_binary
 from tests.support.system import short_directory
+
+TOPOLOGIES = {"cluster": Cluster, "sentinel": SentinelTrio}
+EVERYWHERE = (*sorted(BINARIES), *TOPOLOGIES)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare our markers."""
     config.addinivalue_line("markers", "foreign_keys: the test leaves keys other programs wrote; do not judge them")
+    config.addinivalue_line("markers", "one_server: the test does to its server what a Cluster cannot be asked")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module with `RUNS_EVERYWHERE` on both servers, a Cluster and behind Sentinels, too."""
+    only_one = metafunc.definition.get_closest_marker("one_server") or "proxy" in metafunc.fixturenames
+    if getattr(metafunc.module, "RUNS_EVERYWHERE", False) and not only_one:
+        for name in {"on_server", "valkey"} & set(metafunc.fixturenames):
+            metafunc.parametrize(name, EVERYWHERE, indirect=True)
+    elif "on_server" in metafunc.fixturenames:
+        metafunc.parametrize("on_server", sorted(BINARIES), indirect=True)
 
 
 @pytest.fixture(scope="session")
-def _running_servers() -> Iterator[Callable[[str], Server]]:
-    """One server of each kind for the whole run, started when first asked for."""
-    servers: dict[str, Server] = {}
+def _running_servers() -> Iterator[Callable[[str], StoreServer]]:
+    """One server, Cluster or trio of each kind for the whole run, started when first asked for."""
+    servers: dict[str, StoreServer] = {}
     with ExitStack() as cleanup:
         directory = cleanup.enter_context(short_directory())
 
-        def running(kind: str) -> Server:
+        def running(kind: str) -> StoreServer:
             if kind not in servers:
-                servers[kind] = Server(BINARIES[kind](), directory / kind).start()
-                cleanup.callback(servers[kind].kill)
+                started = (
+                    TOPOLOGIES[kind](valkey_binary(), directory / kind)
+                    if kind in TOPOLOGIES
+                    else Server(BINARIES[kind](), directory / kind)
+                )
+                cleanup.callback(started.kill)
+                servers[kind] = started.start()
             return servers[kind]
 
         yield running
 
 
 @pytest.fixture(autouse=True)
-def servers_to_judge(request: pytest.FixtureRequest) -> Iterator[list[Server]]:
+def servers_to_judge(request: pytest.FixtureRequest) -> Iterator[list[StoreServer]]:
     """Fail any test that leaves a key `perseus.keys` does not declare, or not as declared (type, TTL).
 
     Every server fixture adds itself to this list and checks itself while it still runs; the rest is checked here.
     """
-    servers: list[Server] = []
+    servers: list[StoreServer] = []
     yield servers
     for server in servers:
         _judge(server, request)
 
 
-def _judge(server: Server, request: pytest.FixtureRequest) -> None:
+def _judge(server: StoreServer, request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("foreign_keys") is None:
         faults = undeclared_keys(server)
         assert not faults, "the test left keys that perseus.keys does not declare:\n" + "\n".join(faults)
 
 
 @pytest.fixture
-def valkey(_running_servers: Callable[[str], Server], servers_to_judge: list[Server]) -> Server:
-    """Valkey 9, empty. Shared by all tests: change no configuration here, use `start_server` for that."""
-    server = _running_servers("valkey9")
+def valkey(
+    request: pytest.FixtureRequest,
+    _running_servers: Callable[[str], StoreServer],
+    servers_to_judge: list[StoreServer],
+) -> StoreServer:
+    """Valkey 9, empty; in a module that runs everywhere each topology in turn.
+
+    Shared by all tests: change no configuration here, use `start_server` for that.
+    """
+    server = _running_servers(getattr(request, "param", "valkey9"))
     server.call("FLUSHALL")
     servers_to_judge.append(server)
     return server
 
 
-@pytest.fixture(params=sorted(BINARIES))
+@pytest.fixture
+def on_server(request: pytest.FixtureRequest) -> str:
+    """The kinds `server` is, one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
 def server(
-    request: pytest.FixtureRequest, _running_servers: Callable[[str], Server], servers_to_judge: list[Server]
-) -> Server:
-    """Valkey 9, then Redis 7: empty and shared, like `valkey`."""
-    server = _running_servers(request.param)
+    on_server: str,
+    _running_servers: Callable[[str], StoreServer],
+    servers_to_judge: list[StoreServer],
+) -> StoreServer:
+    """Valkey 9, then Redis 7; in a module that runs everywhere the topologies, too. Empty and shared, like `valkey`."""
+    server = _running_servers(on_server)
     server.call("FLUSHALL")
     server.call("SCRIPT", "FLUSH")
     servers_to_judge.append(server)
@@ -99,7 +135,7 @@ async def connect() -> AsyncIterator[Callable[..., Store]]:
     """Open a connection of one's own: `connect(url, timeout=…)`; closed at the end, also when the test failed."""
     async with AsyncExitStack() as cleanup:
 
-        def open_store(url: str, **options: float) -> Store:
+        def open_store(url: str, **options: Any) -> Store:
             store = Store(url, **options)
             cleanup.push_async_callback(store.close)
             return store
@@ -108,7 +144,7 @@ async def connect() -> AsyncIterator[Callable[..., Store]]:
 
 
 @pytest.fixture
-def store(valkey: Server, connect: Callable[..., Store]) -> Store:
+def store(valkey: StoreServer, connect: Callable[..., Store]) -> Store:
     """A connection to `valkey`."""
     return connect(valkey.url)
 

@@ -19,6 +19,8 @@ from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until_async
 
+RUNS_EVERYWHERE = True
+
 BINANCE = exchange_named("binance")
 LOG = keys.log(BINANCE.name)
 NOW_MS = 1_795_378_000_000

@@ -15,6 +15,8 @@ from perseus.model import Candle, Timeframe
 from perseus.store import Store
 from tests.support.servers import Server
 
+RUNS_EVERYWHERE = True
+
 EXCHANGE, CLAIM = 2, "claim-1"
 MINUTE = Timeframe.M1.ms
 

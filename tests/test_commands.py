@@ -13,6 +13,8 @@ from perseus.model import Command, CommandReply, ConnectionState, InstanceStatus
 from perseus.store import Store, scripts
 from tests.support.servers import Server
 
+RUNS_EVERYWHERE = True
+
 BINANCE = exchange_named("binance")
 NOW_MS = 1_795_378_000_000
 TARGET = InstanceStatus(

@@ -12,6 +12,8 @@ from perseus.errors import BadConfiguration
 from perseus.settings import Settings, VenueUrls, load_settings, redacted
 from perseus.timing import LeaseTiming
 
+_SEVERAL = ("redis+cluster://u:hun,ter2@h1,h2", "redis+sentinel://:hun,ter2@h1,h2/s?sentinel_password=hunter2")
+
 
 def load(directory: Path, environ: dict[str, str] | None = None, **flags: str | None) -> Settings:
     """Settings of this directory with this environment and nothing of the test's own."""
@@ -64,7 +66,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "PERSEUS_LOG_FORMAT": "xml",
         "PERSEUS_CANDELS_KEPT": "10",
         "PERSEUS_EXCHANGE_BINANCE_REST_URL": "ftp://x",
-        "PERSEUS_STORE_WAIT_REPLICAS": "2",
+        "PERSEUS_STORE_WAIT_REPLICAS": "-2",
         "PERSEUS_ADMIN_EMAIL": "nobody",
     }
     told = faults(tmp_path, environ)
@@ -74,7 +76,22 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert "COLOUR (perseus.toml)" in text
     assert "HEARTBEAT_INTERVAL 30 s and LEASE_TTL 45 s contradict each other" in text
     assert "Set LEASE_TTL to" in text
-    assert "STORE_WAIT_REPLICAS '2' (environment) is not supported yet" in text
+    assert "STORE_WAIT_REPLICAS '-2' (environment) must be between 0" in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis+cluster://a", "rediss+cluster://u:p@a:1,b:2?ssl_ca_certs=c"),
+        *("redis+sentinel://a,b:2/main", "rediss+sentinel://u:p@a/main/0?sentinel_password=p"),
+    ],
+)
+def test_store_of_several_hosts_is_taken(tmp_path: Path, url: str) -> None:
+    """With replicas to wait for, which the embedded store has not."""
+    settings = load(tmp_path, {"PERSEUS_STORE_URL": url, "PERSEUS_STORE_WAIT_REPLICAS": "1"})
+    assert (settings.store_url, settings.store_wait_replicas) == (url, 1)
+    (fault,) = faults(tmp_path, {"PERSEUS_STORE_WAIT_REPLICAS": "1"})
+    assert "the embedded store has none" in fault
 
 
 def test_message_of_several_faults_says_nothing_was_started(tmp_path: Path) -> None:
@@ -87,7 +104,12 @@ def test_message_of_several_faults_says_nothing_was_started(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("STORE_URL", "redis+cluster://a,b", "Cluster or Sentinel"),
+        ("STORE_URL", "redis+other://a,b", "is not `embedded`"),
+        ("STORE_URL", "redis+cluster://", "names no host"),
+        ("STORE_URL", "redis+cluster://a:port,b", "malformed host or port"),
+        ("STORE_URL", "redis+sentinel://a,b", "names no service"),
+        ("STORE_WAIT_REPLICAS", "-1", "must be between 0"),
+        ("STORE_WAIT_REPLICAS", "some", "is not a whole number"),
         ("STORE_URL", "redis://", "names no host"),
         ("STORE_URL", "localhost:6379", "is not `embedded`"),
         ("STORE_URL", "redis://h:port", "malformed host or port"),
@@ -175,15 +197,17 @@ def test_data_dir_follows_the_users_data_home(tmp_path: Path, monkeypatch: pytes
     assert load(tmp_path, {"PERSEUS_DATA_DIR": "~/x"}).data_dir == tmp_path / "x"
 
 
-@pytest.mark.parametrize("url", ["redis://user:hunter2@host:1/0", "redis://:hunter2@host", "redis://a:hunter2@[bad"])
+@pytest.mark.parametrize(
+    "url", ["redis://user:hunter2@host:1/0", "redis://:hunter2@host", "redis://a:hunter2@[bad", *_SEVERAL]
+)
 def test_password_is_never_shown(tmp_path: Path, url: str) -> None:
     """`doctor` output ends up in tickets; errors in logs."""
-    assert "hunter2" not in redacted(url)
+    assert "ter2" not in redacted(url)
     try:
         shown = str(load(tmp_path, {"PERSEUS_STORE_URL": url}).rows())
     except BadConfiguration as error:
         shown = str(error) + str(error.faults)
-    assert "hunter2" not in shown
+    assert "ter2" not in shown
     assert "***" in shown
 
 

@@ -24,6 +24,7 @@ from perseus.timing import timing_faults
 
 PREFIX = "PERSEUS_"
 EMBEDDED = "embedded"
+_STORE_SCHEMES = tuple(tls + kind for kind in ("", "+cluster", "+sentinel") for tls in ("redis", "rediss"))
 _PUBLIC_IP_URLS = "https://api.ipify.org,https://checkip.amazonaws.com,https://icanhazip.com"
 # Read by the test suite from the same environment; they configure no product behaviour.
 _NOT_SETTINGS = re.compile(r"PERSEUS_(TEST_\w+|CAPTURES|REQUIRE_SERVERS|FAULT_TRIALS)")
@@ -123,15 +124,20 @@ def near_match(name: str, known: list[str]) -> str:
 
 
 def _store_url(text: str) -> str:
-    scheme, separator, _ = text.partition("://")
-    if scheme in ("redis+cluster", "redis+sentinel"):
-        raise ValueError("names a Cluster or Sentinel, which this version cannot use yet; name one server")
+    scheme, separator, rest = text.partition("://")
     if text == EMBEDDED or (scheme == "unix" and separator):
         return text
-    if scheme not in ("redis", "rediss") or not separator:
-        raise ValueError("is not `embedded`, redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")
-    if not _hostname(text):
-        raise ValueError("names no host; give redis://HOST:PORT")
+    if scheme not in _STORE_SCHEMES or not separator:
+        raise ValueError(
+            "is not `embedded`, redis://HOST:PORT, rediss://HOST:PORT, unix:///PATH, redis+cluster://HOST,HOST "
+            "or redis+sentinel://HOST,HOST/SERVICE"
+        )
+    credentials, at, place = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    hosts = place.split(",") if "+" in scheme else [place]
+    if not all(_hostname(f"{scheme}://{credentials}{at}{host}") for host in hosts):
+        raise ValueError(f"names no host; give {scheme}://HOST:PORT")
+    if scheme.endswith("sentinel") and not urlsplit(rest.removeprefix(place)).path.strip("/"):
+        raise ValueError(f"names no service; give {scheme}://HOST,HOST/SERVICE, by the Sentinels' name for the primary")
     return text
 
 
@@ -142,12 +148,6 @@ def _hostname(url: str) -> str | None:
     except ValueError as error:  # its own words may quote a password
         raise ValueError("has a malformed host or port (percent-encode special characters in a password)") from error
     return parts.hostname
-
-
-def _wait_replicas(text: str) -> int:
-    if _integer(text) != 0:
-        raise ValueError("is not supported yet: renewals do not wait for replicas in this version; leave it at 0")
-    return 0
 
 
 def _directory(text: str) -> Path:
@@ -237,7 +237,7 @@ class _Spec(NamedTuple):
 
 _SPECS: dict[str, _Spec] = {
     "STORE_URL": _Spec(_store_url, EMBEDDED),
-    "STORE_WAIT_REPLICAS": _Spec(_wait_replicas, "0"),
+    "STORE_WAIT_REPLICAS": _Spec(_within(0, 100), "0"),
     "DATA_DIR": _Spec(_directory, _data_home),
     "HEARTBEAT_INTERVAL": _Spec(_seconds, "15"),
     "LEASE_TTL": _Spec(_seconds, None),
@@ -312,6 +312,10 @@ class _Reading:
             values.setdefault("LEASE_TTL", float(max(3, math.ceil(3 * values["HEARTBEAT_INTERVAL"]))))
             if values["LEASE_TTL"] is not None:
                 self._faults += timing_faults(values["HEARTBEAT_INTERVAL"], values["LEASE_TTL"])
+        if values["STORE_WAIT_REPLICAS"] and values["STORE_URL"] == EMBEDDED:
+            self._faults.append(
+                "STORE_WAIT_REPLICAS waits for replicas, and the embedded store has none; leave it at 0."
+            )
         if self._faults:
             raise _bad(self._faults)
         values["LEASE_TTL"] = int(values["LEASE_TTL"])
@@ -370,7 +374,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _safe(value: str) -> str:
-    return ",".join(map(redacted, value.split(","))) if "://" in value else value
+    # a list of URLs; a comma elsewhere is one of a URL with several hosts, or of its password
+    return ",".join(map(redacted, re.split(r",(?=\s*[a-z+]+://)", value))) if "://" in value else value
 
 
 def _shown(settings: Settings, name: str) -> str:

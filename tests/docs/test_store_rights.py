@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,12 +18,16 @@ from perseus.model import Candle, ConnectionState, Timeframe, exchange_named
 from perseus.network.observe import Network
 from perseus.settings import load_settings
 from perseus.store import Store
-from perseus.store.check import Severity, check_store
-from tests.support.servers import BINARIES, Server
+from perseus.store.check import check_store
+from perseus.store.findings import Severity
+from perseus.timing import LeaseTiming
+from tests.support.cluster import Cluster
+from tests.support.rights import documented_users
+from tests.support.sentinel import SentinelTrio
+from tests.support.servers import BINARIES, Server, valkey_binary
 from tests.support.waiting import wait_until_async
 
 BINANCE = exchange_named("binance")
-DOCUMENT = Path(__file__).parents[2] / "docs" / "store.md"
 MINUTE = Candle(
     open_time=1_795_378_140_000,
     open=Decimal(1),
@@ -36,17 +39,24 @@ MINUTE = Candle(
 )
 
 
-def documented_users() -> list[str]:
-    """The documented lines without `ACL SETUSER`, the password filled in."""
-    lines = re.findall(r"^ACL SETUSER (.+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(lines) == 3, "docs/store.md should have a line for each of the three roles"
-    return [line.replace(">PASSWORD", ">secret") for line in lines]
-
-
-@pytest.fixture(params=sorted(BINARIES))
-def guarded(request: pytest.FixtureRequest, start_server: Callable[..., Server]) -> Server:
-    """A server that knows the documented users."""
-    return start_server(request.param, acl=documented_users())
+@pytest.fixture(params=[*sorted(BINARIES), "cluster", "sentinel"])
+def guarded(
+    request: pytest.FixtureRequest, start_server: Callable[..., Server], tmp_path: Path
+) -> Iterator[Server | Cluster | SentinelTrio]:
+    """A server that knows the documented users, then a Cluster and a trio behind Sentinels that do."""
+    *users, sentinel_user = documented_users()
+    if request.param in BINARIES:
+        yield start_server(request.param, acl=users)
+        return
+    found = (
+        Cluster(valkey_binary(), tmp_path, acl=users)
+        if request.param == "cluster"
+        else SentinelTrio(valkey_binary(), tmp_path, acl=users, sentinel_acl=[sentinel_user])
+    )
+    try:
+        yield found.start()
+    finally:
+        found.kill()
 
 
 async def feed(me: Instance) -> None:
@@ -60,7 +70,9 @@ async def feed(me: Instance) -> None:
         await asyncio.Event().wait()
 
 
-async def test_each_role_can_do_its_work_with_the_documented_rights(guarded: Server, data_dir: Path) -> None:
+async def test_each_role_can_do_its_work_with_the_documented_rights(
+    guarded: Server | Cluster | SentinelTrio, data_dir: Path
+) -> None:
     """Rights copied from the page must be enough: whoever follows it must not meet NOPERM in production."""
     settings = load_settings(
         flags={"STORE_URL": guarded.url_for("perseus-instance", "secret"), "DATA_DIR": str(data_dir)},
@@ -96,7 +108,8 @@ async def test_each_role_can_do_its_work_with_the_documented_rights(guarded: Ser
             await viewer.append(keys.log("binance"), {"event": "forged"}, min_id=None)
         with pytest.raises(StoreDenied):
             await control.append(keys.log("binance"), {"event": "forged"}, min_id=None)
-        assert not [f for f in await check_store(viewer, clock=SystemClock()) if f.severity is Severity.REFUSE]
+        findings = await check_store(viewer, clock=SystemClock(), timing=LeaseTiming(1, 3), replicas=0)
+        assert not [finding for finding in findings if finding.severity is Severity.REFUSE]
     finally:
         shutdown.set()
         await asyncio.wait({running})

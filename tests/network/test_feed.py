@@ -23,6 +23,8 @@ from perseus.network.feed import (
 )
 from perseus.store import Entry
 
+RUNS_EVERYWHERE = True
+
 Streams = dict[str, list[Entry]]
 
 

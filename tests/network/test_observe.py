@@ -20,6 +20,8 @@ from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until_async
 
+RUNS_EVERYWHERE = True
+
 BINANCE, KRAKEN = exchange_named("binance"), exchange_named("kraken")
 TIMING = LeaseTiming(interval_s=1.0, ttl_s=3)
 
@@ -144,6 +146,7 @@ async def test_newest_log_entry_is_the_last_resort(store: Store) -> None:
     assert (card.last_known.source, card.last_known.hostname) == ("log", "ams")
 
 
+@pytest.mark.one_server
 async def test_snapshot_is_one_round_trip(store: Store, valkey: Server) -> None:
     """Cards are read every second by every viewer."""
     network = Network(store)

@@ -9,10 +9,13 @@ import pytest
 
 from perseus.errors import BadConfiguration, StoreDenied, StoreRefused, StoreUnavailable, UnreadableKey
 from perseus.store import Store, redacted, scripts
+from perseus.store.url import Address, parse_url
 from tests.store.calls import LAST, LOG, STATUS, claim, claimed_epoch, renew
 from tests.support.proxy import FaultProxy
 from tests.support.servers import BINARIES, Server
 from tests.support.system import free_port
+
+RUNS_EVERYWHERE = True
 
 StartServer = Callable[..., Server]
 Connect = Callable[..., Store]
@@ -26,6 +29,7 @@ async def test_script_is_loaded_again_when_the_server_forgot_it(store: Store, se
     assert (await renew(store))[0] == b"RENEWED"
 
 
+@pytest.mark.one_server
 async def test_repeated_script_is_sent_by_its_hash(store: Store, server: Server) -> None:
     """A renewal is one round trip: sending a script's text each time would double the traffic."""
     await claimed_epoch(store)
@@ -216,7 +220,18 @@ async def test_unix_socket_works(start_server: StartServer, data_dir: Path, conn
         ("localhost:6379", "does not begin with"),
         ("redis:localhost", "does not begin with"),
         ("", "does not begin with"),
-        ("redis+sentinel://h1,h2/service", "does not begin with"),
+        ("redis+other://h", "does not begin with"),
+        ("unix+cluster://h", "does not begin with"),
+        ("redis+cluster://", "names no host"),
+        ("redis+cluster://u:p@,", "names no host"),
+        ("redis+cluster://h1:port,h2", "not a URL"),
+        ("redis+cluster://:7000", "a port without a host"),
+        ("redis+cluster://h1,h2/1", "names a database"),
+        ("redis+cluster://h1?ssl_ca_certs=x", "option 'ssl_ca_certs' is not known"),
+        ("rediss+cluster://h1?db=1", "option 'db' is not known"),
+        ("redis+sentinel://h1,h2", "names no service"),
+        ("redis+sentinel://h1/mymaster/one", "not a database number"),
+        ("redis+sentinel://h1/mymaster?sentinel_user=x", "option 'sentinel_user' is not known"),
         ("redis://h:port", "not a URL"),
         ("redis://h:99999", "not a URL"),
         ("redis://[::1", "not a URL"),
@@ -234,6 +249,42 @@ def test_url_that_cannot_be_used_is_refused_with_its_reason(url: str, reason: st
 
 
 @pytest.mark.parametrize(
+    ("url", "kind", "node", "sentinel"),
+    [
+        ("redis+cluster://a,b:7001", "cluster", "redis://n:1", None),
+        (
+            "rediss+cluster://u:p%2F@a/?ssl_ca_certs=/c.pem",
+            "cluster",
+            "rediss://u:p%2F@n:1?ssl_ca_certs=%2Fc.pem",
+            None,
+        ),
+        ("redis+cluster://[::1]:7000,[::2]", "cluster", "redis://n:1", None),
+        ("redis+sentinel://a,b:2/main", "sentinel", "redis://n:1", "redis://s:2"),
+        (
+            "rediss+sentinel://u:p@a/main/3?sentinel_username=w&sentinel_password=p%40&ssl_cert_reqs=none",
+            "sentinel",
+            "rediss://u:p@n:1/3?ssl_cert_reqs=none",
+            "rediss://w:p%40@s:2?ssl_cert_reqs=none",
+        ),
+        ("redis+sentinel://:p@a/main?sentinel_password=q", "sentinel", "redis://:p@n:1", "redis://:q@s:2"),
+    ],
+)
+def test_url_of_several_hosts_says_how_each_is_reached(url: str, kind: str, node: str, sentinel: str | None) -> None:
+    """Credentials and encryption hold for whatever nodes turn up; Sentinels have users of their own."""
+    target = parse_url(url)
+    assert (target.kind, target.node_url(Address("n", 1))) == (kind, node)
+    if sentinel is not None:
+        assert target.sentinel_url(Address("s", 2)) == sentinel
+
+
+def test_url_names_its_hosts_with_the_usual_ports() -> None:
+    """6379 for nodes, 26379 for Sentinels, brackets around IPv6."""
+    assert list(map(str, parse_url("redis+cluster://a,b:7001,[::1]").addresses)) == ["a:6379", "b:7001", "[::1]:6379"]
+    target = parse_url("redis+sentinel://a,b:7001/my%20master")
+    assert (list(map(str, target.addresses)), target.service) == (["a:26379", "b:7001"], "my master")
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("redis://h:1/0", "redis://h:1/0"),
@@ -245,6 +296,8 @@ def test_url_that_cannot_be_used_is_refused_with_its_reason(url: str, reason: st
         ("redis://:hun/ter2@h:x", "redis://:***@h:x"),
         ("me:hunter2@h:1", "***@h:1"),
         ("redis://h?password=hunter2", "redis://h"),
+        ("redis+cluster://me:hunter2@h1:1,h2", "redis+cluster://me:***@h1:1,h2"),
+        ("redis+sentinel://:hunter2@h1,h2/s?sentinel_password=hunter2", "redis+sentinel://:***@h1,h2/s"),
         ("rediss://h?ssl_cert_reqs=none", "rediss://h"),
     ],
 )

@@ -11,6 +11,8 @@ from perseus.store import Store
 from tests.store.calls import DAY_MS, LOG, record_loss
 from tests.support.servers import Server
 
+RUNS_EVERYWHERE = True
+
 
 def entry(server: Server, event: str, *, instance_id: str = "i1", epoch: int = 7, **more: Any) -> str:
     """Append one entry of a tenure to the log; its id."""
@@ -97,6 +99,7 @@ async def test_scan_ends_where_no_end_of_the_tenure_can_lie(store: Store, server
     assert (await record_loss(store, oldest=str(now_ms - 90_000)))[0] == "RECORDED"
 
 
+@pytest.mark.one_server
 async def test_scan_of_an_endless_log_stays_short(store: Store, server: Server) -> None:
     """Whatever the log holds, the server must answer renewals meanwhile; better a second record than none."""
     with server.client() as client, client.pipeline(transaction=False) as pipe:

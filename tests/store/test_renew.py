@@ -11,6 +11,8 @@ from perseus.store import Store
 from tests.store.calls import LAST, STATUS, claim, claimed_epoch, json_at, payload, release, renew
 from tests.support.servers import Server
 
+RUNS_EVERYWHERE = True
+
 
 async def test_renewal_writes_status_and_last_with_their_ttls(store: Store, server: Server) -> None:
     """HB-01: the same snapshot in both, so that cards can show a dead instance's last words."""

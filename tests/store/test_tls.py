@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from perseus.errors import StoreUnavailable
-from perseus.store import Store
-from tests.store.calls import claimed_epoch
-from tests.support.servers import Server, missing
+from perseus import keys
+from perseus.errors import StoreDenied, StoreUnavailable
+from perseus.store import Store, scripts
+from tests.store.calls import ID, STATUS, claimed_epoch
+from tests.support.cluster import Cluster
+from tests.support.rights import documented_users
+from tests.support.sentinel import SentinelTrio
+from tests.support.servers import Server, missing, redis_binary
 from tests.support.system import free_port
+from tests.support.waiting import wait_until_async
 
 StartServer = Callable[..., Server]
 Connect = Callable[..., Store]
@@ -71,3 +79,81 @@ async def test_encrypted_url_to_a_plain_port_fails_within_its_timeout(server: Se
     """The usual mistake: rediss:// with the plain port."""
     with pytest.raises(StoreUnavailable):
         await connect(f"rediss://127.0.0.1:{server.port}", timeout=0.5).time_ms()
+
+
+def acl_of(*roles: str) -> list[str]:
+    """The lines of docs/store.md for these roles."""
+    return [line for line in documented_users() if line.split()[0] in roles]
+
+
+async def test_cluster_is_used_encrypted_and_with_the_documented_rights(data_dir: Path, certificate: Path) -> None:
+    """Every node the Cluster names, not only the first; through a failover, which the rights must suffice for, too."""
+    cluster = Cluster(redis_binary(), data_dir, acl=acl_of("perseus-instance"), tls=certificate)
+    with ExitStack() as cleanup:
+        cleanup.callback(cluster.kill)
+        cluster.start()
+        async with opened(cluster.tls_url_for("perseus-instance", "secret")) as store:
+            await exercised(store)
+            await asyncio.to_thread(cluster.failover, STATUS)
+            await exercised(store)
+            assert {node.name for node in await store.nodes()} == {f"127.0.0.1:{n.tls_port}" for n in cluster.nodes}
+        async with opened(cluster.tls_url_for("perseus-instance", "wrong")) as store:
+            with pytest.raises(StoreDenied):
+                await store.time_ms()
+        async with opened(cluster.tls_url_for("perseus-instance", "secret").partition("?")[0]) as store:
+            with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+                await store.time_ms()
+
+
+async def test_sentinels_are_used_encrypted_and_with_the_documented_rights(data_dir: Path, certificate: Path) -> None:
+    """Sentinels and servers know different users; both connections are encrypted."""
+    trio = SentinelTrio(
+        redis_binary(),
+        data_dir,
+        acl=acl_of("perseus-instance"),
+        sentinel_acl=acl_of("perseus-sentinel"),
+        tls=certificate,
+    )
+    with ExitStack() as cleanup:
+        cleanup.callback(trio.kill)
+        trio.start()
+        url = trio.tls_url_for(
+            "perseus-instance", "secret", sentinel_user="perseus-sentinel", sentinel_password="secret"
+        )
+        async with opened(url) as store:
+            await exercised(store)
+            await asyncio.to_thread(trio.failover)
+            await exercised(store)
+        async with opened(url.replace("sentinel_password=secret", "sentinel_password=wrong")) as store:
+            with pytest.raises(StoreDenied, match="sentinel_password"):
+                await store.time_ms()
+
+
+async def exercised(store: Store) -> None:
+    """Find the node, run a guarded script there, and wait for a replica; twice, if the primary has just changed."""
+
+    async def is_done() -> bool:
+        try:
+            assert await store.time_ms() > 0
+            await store.pipeline(["TIME"], ["GET", STATUS], ["GET", keys.log("kraken")])
+            claim_id = uuid.uuid4().hex
+            await claimed_epoch(store, claim_id, replaces=await store.get(STATUS) or "")
+            warmup = [STATUS, keys.warmup(ID)]
+            reply = await store.run_replicated(
+                scripts.WRITE_VALUE, keys=warmup, args=[claim_id, "v", 60], replicas=1, within_s=0.9
+            )
+        except StoreUnavailable:
+            return False
+        return reply[0] == [b"OK"] and reply[1] >= 1
+
+    await wait_until_async(is_done, description="the store is used")
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Store]:
+    """A connection for the block."""
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        await store.close()

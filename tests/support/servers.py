@@ -11,10 +11,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, Self
 from urllib.parse import quote
 
 import pytest
@@ -26,11 +26,36 @@ from tests.support.waiting import wait_until
 _FAKETIME = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime", "/usr/lib/faketime")
 
 
+class StoreServer(Protocol):
+    """What a test of a meeting point needs, be it one server, a Cluster or a trio behind Sentinels."""
+
+    @property
+    def url(self) -> str:
+        """STORE_URL of the default user."""
+
+    def start(self) -> Self:
+        """Start every process of it."""
+
+    def kill(self) -> None:
+        """kill -9 to every process of it."""
+
+    def call(self, *command: str | bytes | int | float) -> Any:
+        """Send one command as the default user to whoever serves its key."""
+
+    def client(self) -> redis.Redis:
+        """A plain client, as another program would use it."""
+
+    def all_keys(self) -> list[str]:
+        """Every key there is."""
+
+
 class Server:
     """One server process on a port of its own; data and log in its own directory.
 
     `password` guards the default user, `acl` are `ACL SETUSER` lines without those two words, `config` are further
-    options by name (`maxmemory-policy`). With `steppable`, `step_clock` moves its wall clock at run time.
+    options by name (`maxmemory-policy`). With `steppable`, `step_clock` moves its wall clock at run time;
+    `as_sentinel` it is a Sentinel, which watches over nothing yet. `tls` is a certificate, its key beside it: then the
+    server listens on `tls_port`, too, and speaks TLS to its like.
     """
 
     def __init__(  # each is one independent property of the server
@@ -42,7 +67,11 @@ class Server:
         acl: Sequence[str] = (),
         config: dict[str, str] | None = None,
         steppable: bool = False,
+        as_sentinel: bool = False,
+        tls: Path | None = None,
+        inside: Callable[[Sequence[str]], Sequence[str]] = tuple,
     ) -> None:
+        """`inside`: what puts its command into a namespace."""
         self.binary = binary
         self.directory = directory
         self.port = free_port()
@@ -51,6 +80,10 @@ class Server:
         self._acl = tuple(acl)
         self._clock_file = directory / "clock"
         self._steppable = steppable
+        self._as_sentinel = as_sentinel
+        self._tls = tls
+        self._inside = inside
+        self.tls_port = free_port() if tls else 0
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         if steppable:
@@ -72,6 +105,11 @@ class Server:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and neither stopped nor killed by us since."""
+        return self._process is not None
+
+    @property
     def is_answering(self) -> bool:
         """Whether it answers the default user now (a paused server does not)."""
         try:
@@ -80,17 +118,33 @@ class Server:
             return False
         return True
 
-    def start(self) -> Server:
+    def start(self) -> Self:
         """Start the process and return once it answers; data written by an earlier `stop` is there again."""
         assert self._process is None, "the server is running already"
-        options = {"port": str(self.port), "bind": "127.0.0.1", "save": "", "dir": str(self.directory), **self._config}
+        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.directory), **self._config}
         if self.password:
             options["requirepass"] = self.password
-        command = [str(self.binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        if self._tls:
+            options |= {
+                "tls-port": str(self.tls_port),
+                "tls-cert-file": str(self._tls),
+                "tls-key-file": str(self._tls.with_name("key.pem")),
+                "tls-ca-cert-file": str(self._tls),
+                "tls-auth-clients": "no",
+                "tls-replication": "yes",
+            }
+        mode: list[str] = []
+        if self._as_sentinel:
+            file = self.directory / "sentinel.conf"  # it writes into it what it learns
+            file.touch()
+            mode = [str(file), "--sentinel"]
+        else:
+            options = {"save": "", **options}
+        command = [str(self.binary), *mode, *(part for name, value in options.items() for part in (f"--{name}", value))]
         command += [part for line in self._acl for part in ("--user", *line.split())]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                self._inside(command),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -150,8 +204,8 @@ class Server:
         return client
 
     def all_keys(self) -> list[str]:
-        """Every key there is."""
-        return sorted(key.decode() for key in self.call("KEYS", "*"))
+        """Every key there is; a Sentinel has none."""
+        return [] if self._as_sentinel else sorted(key.decode() for key in self.call("KEYS", "*"))
 
     def log_tail(self, size: int = 1500) -> str:
         """The end of the server's own log."""

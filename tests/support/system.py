@@ -18,17 +18,21 @@ _PR_SET_PDEATHSIG = 1
 # Below Linux's ephemeral range (32768 …): while a server is down on purpose, no outgoing connection takes its port.
 _PORTS = range(20_000, 32_000)
 _random = random.Random(os.getpid())
+_given: set[int] = set()  # a server of several may be started long after its port was chosen
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 nobody listens on now."""
+    """A port on 127.0.0.1 nobody listens on now, and that was not given before."""
     for _ in range(1000):
         port = _random.choice(_PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise RuntimeError("no free port between 20000 and 32000 after 1000 tries")
 

@@ -1,7 +1,8 @@
-"""The one reader of the network: cards and feed of every exchange, read from the store. The only I/O here."""
+"""The one reader of the network: cards and feed of every exchange. With losses.py the only I/O here."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -71,22 +72,28 @@ class Network:
         await self._store.close()
 
     async def observe(self) -> Observation:
-        """Read every card in one round trip. One unreadable key affects one card.
+        """Read every card in one round trip (on a Cluster: one a node). One unreadable key affects one card.
+
+        Each card is judged by the clock of the server it was read from.
 
         Raises: StoreUnavailable, StoreDenied if the store cannot be read at all: that is blindness, not an outage.
         """
-        replies = await self._store.pipeline(["TIME"], *(c for e in self._exchanges for c in _reads_of(e)))
-        clock = replies.pop(0)
-        if isinstance(clock, Exception):
-            raise clock
-        now_ms = int(clock[0]) * 1000 + int(clock[1]) // 1000
-        size = len(replies) // len(self._exchanges) if self._exchanges else 0
-        records = [
-            _record(exchange, replies[at * size : (at + 1) * size]) for at, exchange in enumerate(self._exchanges)
-        ]
-        cards = tuple(conclude(r, now_ms=now_ms, previous=self._previous.get(r.exchange.id)) for r in records)
+        if not self._exchanges:
+            return Observation((), int(await self._store.time_ms()))
+        reads = [_reads_of(exchange) for exchange in self._exchanges]
+        replies = iter(await self._store.pipeline(*(command for each in reads for command in each)))
+        by_exchange = [list(itertools.islice(replies, len(each))) for each in reads]
+        clocks = [clock for clock, *_ in by_exchange if not isinstance(clock, Exception)]
+        if not clocks:
+            raise by_exchange[0][0]
+        records = [_record(each, found) for each, (_, *found) in zip(self._exchanges, by_exchange, strict=True)]
+        times_ms = [_ms(clocks[0] if isinstance(clock, Exception) else clock) for clock, *_ in by_exchange]
+        cards = tuple(
+            conclude(record, now_ms=now_ms, previous=self._previous.get(record.exchange.id))
+            for record, now_ms in zip(records, times_ms, strict=True)
+        )
         self._previous = {card.exchange.id: card for card in cards}
-        return Observation(cards, now_ms)
+        return Observation(cards, times_ms[0])
 
     async def feed(self, *, count: int = 50, cursor: str | None = None, wanted: Wanted | None = None) -> FeedPage:
         """One page of the activity of these exchanges, newest first, going on from `cursor`.
@@ -155,12 +162,17 @@ def encode_instances(observation: Observation) -> bytes:
 def _reads_of(exchange: Exchange) -> tuple[tuple[str | int, ...], ...]:
     status = keys.status(exchange.id)
     return (
+        ("TIME",),
         ("GET", status),
         ("PTTL", status),
         ("GET", keys.last(exchange.id)),
         ("GET", keys.warmup(exchange.id)),
         ("XREVRANGE", keys.log(exchange.name), "+", "-", "COUNT", 1),
     )
+
+
+def _ms(clock: list[bytes]) -> int:
+    return int(clock[0]) * 1000 + int(clock[1]) // 1000
 
 
 def _record(exchange: Exchange, replies: list[object]) -> Record:

@@ -12,16 +12,19 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import redis.exceptions as rex
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from perseus.errors import BadConfiguration, StoreDenied, StoreRefused, StoreUnavailable, UnreadableKey
+from perseus.errors import PerseusError, StoreDenied, StoreRefused, StoreUnavailable, UnreadableKey
 from perseus.settings import redacted
+from perseus.store.cluster import Cluster, key_of
 from perseus.store.scripts import Script
-from perseus.store.url import check_url
+from perseus.store.sentinel import Sentinels
+from perseus.store.topology import Command, Node, OneServer, Topology, cancelled, new_client
+from perseus.store.url import Address, parse_url
+
+Arguments = Sequence[str | bytes | int | float]
 
 _DENIED = ("NOAUTH", "NOPERM", "WRONGPASS")
 # A right missing inside a script comes as a plain error: Valkey's words, then Redis 6 and 7's.
@@ -43,60 +46,134 @@ class Entry(NamedTuple):
 
 
 class Store:
-    """Typed operations on one server. Not shared between event loops.
+    """Typed operations on one server, the primary behind Sentinels, or a Cluster. Not shared between event loops.
 
-    Units: `timeout` in seconds bounds each call whole, connecting and authenticating included.
+    Units: `timeout` in seconds bounds each call whole, connecting, authenticating and finding the node included.
     """
 
-    def __init__(self, url: str, *, timeout: float = 2.0) -> None:
-        """Prepare a connection; nothing is sent yet. Raises: BadConfiguration for a URL that cannot be used."""
+    def __init__(self, url: str, *, timeout: float = 2.0, topology: Topology | None = None) -> None:
+        """Prepare a connection; nothing is sent yet. `topology`: the nodes to use, if not those the URL names.
+
+        Raises: BadConfiguration for a URL that cannot be used.
+        """
         self.url = redacted(url)
         self._timeout = timeout
-        self._client = _client(url)
-        self._waiting: Redis | None = None  # XREAD BLOCK holds its connection, so it gets its own client
-        self._raw_url = url
+        self._topology = topology or _topology(url)
 
     async def close(self) -> None:
         """Close every connection; further calls would open new ones."""
-        for client in (self._client, self._waiting):
-            if client is not None:
-                await client.aclose()
+        await self._topology.close()
 
-    async def run(self, script: Script, *, keys: Sequence[str], args: Sequence[str | bytes | int | float]) -> list[Any]:
+    async def nodes(self) -> list[Node]:
+        """Every node of the store as it is now, primaries first; replicas of a Cluster only."""
+        async with self._call("its nodes"):
+            return await self._topology.nodes()
+
+    def at(self, node: Node) -> Store:
+        """The same operations on this one node, for questions about it (`time_ms`, `info`, `config`)."""
+        return Store(node.name, timeout=self._timeout, topology=OneServer(node.client, name=node.name))
+
+    def replica_at(self, host: str, port: int) -> Node:
+        """A replica of a primary of the store, where that one says it is; reached with the same credentials."""
+        address = Address(host, port)
+        return Node(str(address), "replica", self._topology.client(address))
+
+    def sentinels(self) -> list[Node]:
+        """The Sentinels that STORE_URL names; none for other stores. For questions only."""
+        return self._topology.sentinels()
+
+    async def run(self, script: Script, *, keys: Sequence[str], args: Arguments) -> list[Any]:
         """Run a script atomically; bulk strings in its reply are bytes. Loaded again when the server forgot it."""
-        async with self._call(script.name, " ".join(keys)):
-            try:
-                reply = await self._execute("EVALSHA", script.sha, len(keys), *keys, *args)
-            except rex.NoScriptError:
-                reply = await self._execute("EVAL", script.text, len(keys), *keys, *args)
+        async with self._call(script.name, keys[0], about=" ".join(keys)):
+            (reply,) = await self._run(script, keys, args)
         return list(reply) if isinstance(reply, list) else [reply]
 
-    async def time_ms(self) -> float:
-        """The server's clock, Unix milliseconds."""
-        async with self._call("TIME"):
-            seconds, micros = await self._execute("TIME")
+    async def run_replicated(
+        self, script: Script, *, keys: Sequence[str], args: Arguments, replicas: int, within_s: float
+    ) -> tuple[list[Any], int]:
+        """Run a script and wait up to `within_s` for `replicas` replicas to have its writes; returns their number, too.
+
+        WAIT follows on the same connection: on another it would answer for what that one wrote, which is nothing.
+        Raises: StoreUnavailable also if the script was carried out and WAIT then failed.
+        """
+        if not 0 < within_s < self._timeout:
+            raise ValueError(f"within_s {within_s:g} does not lie inside the call's bound of {self._timeout:g} s")
+        wait = ("WAIT", replicas, max(1, round(within_s * 1000)))  # 0 would be for ever
+        async with self._call(script.name, keys[0], about=" ".join(keys)):
+            reply, acknowledged = await self._run(script, keys, args, wait)
+        if isinstance(acknowledged, Exception):
+            raise self._unacknowledged(acknowledged, script, keys[0]) from acknowledged
+        return list(reply) if isinstance(reply, list) else [reply], int(acknowledged)
+
+    def _unacknowledged(self, error: Exception, script: Script, key: str) -> PerseusError:
+        ours = self._translated(error, "WAIT", key)
+        if isinstance(ours, StoreDenied):
+            return ours
+        return StoreUnavailable(
+            f"The store at {self.url} did {script.name}, but did not say how many replicas have it: {error}. "
+            f"A failover may lose it."
+        )
+
+    async def _run(self, script: Script, keys: Sequence[str], args: Arguments, *after: Command) -> list[Any]:
+        replies = await self._topology.send(keys[0], [("EVALSHA", script.sha, len(keys), *keys, *args), *after])
+        if isinstance(replies[0], rex.NoScriptError):
+            replies = await self._topology.send(keys[0], [("EVAL", script.text, len(keys), *keys, *args), *after])
+        if isinstance(replies[0], Exception):
+            raise replies[0]
+        return replies
+
+    async def time_ms(self, key: str | None = None) -> float:
+        """The clock of the server that serves `key` (None: of any), Unix milliseconds."""
+        seconds, micros = await self._execute("TIME", on=key)
         return int(seconds) * 1000 + int(micros) / 1000
 
     async def get(self, key: str) -> bytes | None:
         """The string at `key`, or None. Raises: UnreadableKey if it is of another type."""
-        async with self._call("GET", key):
-            value: bytes | None = await self._execute("GET", key)
+        value: bytes | None = await self._execute("GET", key, on=key)
         return value
 
-    async def pipeline(self, *commands: Sequence[str | bytes | int | float]) -> list[Any]:
+    async def pipeline(self, *commands: Command) -> list[Any]:
         """Send commands together and return their replies in order; an error reply stands in its place as an exception.
 
-        Not a transaction. For reads of one snapshot: one unreadable key must not hide the others.
+        Not a transaction. For reads of one snapshot: one unreadable key must not hide the others. Commands without a
+        key (TIME) go where the next one with a key goes. On a Cluster, the commands for a node that does not answer
+        have that error in their places. Raises: that error if no node answers.
         """
-        async with self._call("pipeline"):
-            pipe = self._client.pipeline(transaction=False)
-            for command in commands:
-                pipe.execute_command(*command)
-            replies = await pipe.execute(raise_on_error=False)
+        groups = self._grouped(commands)
+        answers = await asyncio.gather(*(self._group(key, [commands[n] for n in group]) for key, group in groups))
+        faults = [answer for answer in answers if isinstance(answer, PerseusError)]
+        if faults and len(faults) == len(answers):
+            raise faults[0]
+        replies: list[Any] = [None] * len(commands)
+        for (_, group), answer in zip(groups, answers, strict=True):
+            for at, n in enumerate(group):
+                replies[n] = answer if isinstance(answer, PerseusError) else answer[at]
+        return replies
+
+    def _grouped(self, commands: Sequence[Command]) -> list[tuple[str | None, list[int]]]:
+        """The numbers of the commands of each slot, with a key of it."""
+        groups: dict[int, tuple[str | None, list[int]]] = {}
+        waiting: list[int] = []
+        for n, command in enumerate(commands):
+            key = key_of(command)
+            waiting.append(n)
+            if key is not None:
+                groups.setdefault(self._topology.slot(key), (key, []))[1].extend(waiting)
+                waiting = []
+        if waiting:
+            key, last = next(reversed(groups.values())) if groups else (None, [])
+            last.extend(waiting)
+            groups = groups or {0: (key, last)}
+        return list(groups.values())
+
+    async def _group(self, key: str | None, commands: Sequence[Command]) -> list[Any] | PerseusError:
+        try:
+            async with self._call("pipeline", key):
+                replies = await self._topology.send(key, commands)
+        except PerseusError as error:
+            return error
         return [
-            _translated(reply, str(command[0]), key=str(command[1]) if len(command) > 1 else "", url=self.url)
-            if isinstance(reply, rex.RedisError)
-            else reply
+            self._translated(reply, str(command[0]), key_of(command)) if isinstance(reply, rex.RedisError) else reply
             for command, reply in zip(commands, replies, strict=True)
         ]
 
@@ -104,15 +181,12 @@ class Store:
         """XADD with an id of the server's; trim entries older than `min_id` approximately. Returns the id."""
         trim = ("MINID", "~", min_id) if min_id else ()
         flat = [part for pair in fields.items() for part in pair]
-        async with self._call("XADD", key):
-            entry_id: bytes = await self._execute("XADD", key, *trim, "*", *flat)
+        entry_id: bytes = await self._execute("XADD", key, *trim, "*", *flat, on=key)
         return entry_id.decode()
 
     async def entries(self, key: str, *, newest: str = "+", oldest: str = "-", count: int) -> list[Entry]:
         """XREVRANGE: at most `count` entries from `newest` down to `oldest`, newest first."""
-        async with self._call("XREVRANGE", key):
-            reply = await self._execute("XREVRANGE", key, newest, oldest, "COUNT", count)
-        return parse_entries(reply)
+        return parse_entries(await self._execute("XREVRANGE", key, newest, oldest, "COUNT", count, on=key))
 
     async def newest_id(self, key: str) -> str:
         """The id of the newest entry ever added, `0-0` for an empty or absent stream: where to read on from."""
@@ -120,79 +194,100 @@ class Store:
         return found[0].id if found else "0-0"
 
     async def wait_entries(self, after: Mapping[str, str], *, block: float, count: int = 100) -> dict[str, list[Entry]]:
-        """XREAD BLOCK: entries after the given ids by stream, waiting up to `block` seconds; {} if none came."""
-        if self._waiting is None:
-            self._waiting = _client(self._raw_url)
-        async with self._call("XREAD", ",".join(after), extra=block):
-            reply = await self._execute(
-                "XREAD",
-                "COUNT",
-                count,
-                "BLOCK",
-                round(block * 1000),
-                "STREAMS",
-                *after.keys(),
-                *after.values(),
-                client=self._waiting,
-            )
+        """XREAD BLOCK: entries after the given ids by stream, waiting up to `block` seconds; {} if none came.
+
+        On a Cluster one question a slot, at once; the first to bring entries ends the wait. Nothing is lost: the next
+        call asks again after the same ids. Raises: what a node raised, if none of the others brought any.
+        """
+        slots: dict[int, dict[str, str]] = {}
+        for key, entry_id in after.items():
+            slots.setdefault(self._topology.slot(key), {})[key] = entry_id
+        pending = {asyncio.create_task(self._wait_slot(each, block=block, count=count)) for each in slots.values()}
+        fault: PerseusError | None = None
+        found: dict[str, list[Entry]] = {}
+        try:
+            while pending and not found:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    try:
+                        found |= task.result()
+                    except PerseusError as error:
+                        fault = error
+        finally:
+            await cancelled(pending)
+        if fault is not None and not found:
+            raise fault
+        return found
+
+    async def _wait_slot(self, after: Mapping[str, str], *, block: float, count: int) -> dict[str, list[Entry]]:
+        streams = (*after.keys(), *after.values())
+        options = ("COUNT", count, "BLOCK", round(block * 1000), "STREAMS")
+        reply = await self._execute("XREAD", *options, *streams, on=next(iter(after)), extra_s=block)
         return {key.decode(): parse_entries(entries) for key, entries in reply or ()}
 
     async def newest_members(self, key: str, count: int) -> list[bytes]:
         """The `count` highest-scored members of a sorted set, lowest first."""
-        async with self._call("ZRANGE", key):
-            members: list[bytes] = await self._execute("ZRANGE", key, -count, -1)
+        members: list[bytes] = await self._execute("ZRANGE", key, -count, -1, on=key)
         return members
 
-    async def info(self, *sections: str) -> dict[str, str]:
-        """INFO, flattened to text by field. Raises: StoreDenied without the right to ask."""
-        async with self._call("INFO"):
-            texts = [await self._execute("INFO", section) for section in sections]
-        return dict(_info_fields(texts))
+    async def info(self, *sections: str, key: str | None = None) -> dict[str, str]:
+        """INFO of the server that serves `key`, flattened to text by field. Raises: StoreDenied without the right."""
+        texts = [await self._execute("INFO", section, on=key) for section in sections]
+        return info_fields(texts)
 
-    async def config(self, parameter: str) -> str | None:
-        """One CONFIG parameter; None where CONFIG is denied or unknown (managed servers refuse it)."""
+    async def config(self, parameter: str, *, key: str | None = None) -> str | None:
+        """One CONFIG parameter of the server serving `key`; None where it is denied (managed servers) or unknown."""
         try:
-            async with self._call("CONFIG GET"):
-                reply = await self._execute("CONFIG GET", parameter)
+            reply = await self._execute("CONFIG GET", parameter, on=key)
         except (StoreDenied, StoreRefused):
             return None
         return _text(reply[1]) if len(reply) > 1 else None
 
-    async def _execute(self, *command: Any, client: Redis | None = None) -> Any:
-        return await (client or self._client).execute_command(*command)  # type: ignore[no-untyped-call]  # as above
+    async def _execute(self, *command: str | bytes | int | float, on: str | None, extra_s: float = 0.0) -> Any:
+        """Send one command to the node serving the key `on`, and return its reply."""
+        async with self._call(str(command[0]), on, extra_s=extra_s):
+            (reply,) = await self._topology.send(on, [command])
+            if isinstance(reply, Exception):
+                raise reply
+        return reply
 
     @asynccontextmanager
-    async def _call(self, what: str, key: str = "", *, extra: float = 0.0) -> AsyncIterator[None]:
+    async def _call(
+        self, what: str, key: str | None = None, *, about: str = "", extra_s: float = 0.0
+    ) -> AsyncIterator[None]:
+        """Bound a call for `key` and translate its failures, naming the keys it is `about`."""
         try:
-            async with asyncio.timeout(self._timeout + extra):
+            async with asyncio.timeout(self._timeout + extra_s):
                 yield
         except TimeoutError as error:
+            self._topology.doubt(key)
             raise StoreUnavailable(
-                f"The store at {self.url} did not answer {what} within {self._timeout + extra:g} s; whether it was "
+                f"The store at {self.url} did not answer {what} within {self._timeout + extra_s:g} s; whether it was "
                 f"done is unknown. Check that the server runs and is reachable, then `perseus doctor`."
             ) from error
         except (rex.RedisError, OSError) as error:
-            raise _translated(error, what, key=key, url=self.url) from error
+            raise self._translated(error, what, key, about=about) from error
+
+    def _translated(self, error: Exception, what: str, key: str | None, *, about: str = "") -> PerseusError:
+        """One of our four errors; a node that refuses or fails may not be the right one any more."""
+        ours = _translated(error, what, key=about or key or "", url=self.url)
+        if isinstance(ours, StoreUnavailable):
+            self._topology.doubt(key)
+        return ours
 
 
-def _client(url: str) -> Redis:
-    check_url(url)
-    try:
-        client = Redis.from_url(
-            url,
-            socket_timeout=None,  # each call is bounded whole, by asyncio.timeout
-            socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            driver_info=None,  # CLIENT SETINFO would cost a round trip and a right
-        )
-    except ValueError as error:
-        raise BadConfiguration(f"STORE_URL {redacted(url)!r} cannot be used: {error}.") from error
-    client.response_callbacks.clear()  # they turn replies into dictionaries of guessed types; we read what was sent
-    return client
+def _topology(url: str) -> Topology:
+    target = parse_url(url)
+    if target.kind == "cluster":
+        return Cluster(target)
+    if target.kind == "sentinel":
+        return Sentinels(target)
+    parts = urlsplit(url)
+    name = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
+    return OneServer(new_client(url), name=name, node_url=target.node_url)
 
 
-def _translated(error: Exception, what: str, *, key: str, url: str) -> Exception:
+def _translated(error: Exception, what: str, *, key: str, url: str) -> PerseusError:
     text = _PLACE_IN_SCRIPT.sub("", str(error)).rstrip(". \n")
     denied = isinstance(error, rex.AuthenticationError | rex.NoPermissionError)
     if denied or text.startswith(_DENIED + _DENIED_IN_SCRIPT):
@@ -202,6 +297,8 @@ def _translated(error: Exception, what: str, *, key: str, url: str) -> Exception
         )
     if isinstance(error, rex.ResponseError) and text.startswith("WRONGTYPE"):
         return UnreadableKey(f"Key {key!r} in the store is not of the expected type ({text}).", key=key, reason=text)
+    if isinstance(error, rex.MovedError) and "+cluster" not in url:
+        text += "; it is a node of a Cluster, which STORE_URL names with redis+cluster://"
     if isinstance(error, rex.ResponseError | rex.BusyLoadingError | rex.ClusterError):
         return StoreRefused(f"The store at {url} refused {what}: {text}. Nothing was written.")
     return StoreUnavailable(
@@ -226,6 +323,7 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _info_fields(texts: Sequence[Any]) -> list[tuple[str, str]]:
+def info_fields(texts: Sequence[Any]) -> dict[str, str]:
+    """The fields of replies to INFO, as text by name."""
     lines = [line for text in texts for line in _text(text).splitlines()]
-    return [(name, value) for name, found, value in (line.partition(":") for line in lines) if found]
+    return {name: value for name, found, value in (line.partition(":") for line in lines) if found}
