@@ -56,6 +56,10 @@ class StoreRefused(StoreUnavailable):
     """The store answered with an error (out of memory, read-only, loading, no quorum) and did nothing."""
 
 
+class NotReplicated(StoreUnavailable):
+    """Fewer replicas than STORE_WAIT_REPLICAS confirmed a write in time: a failover could lose it."""
+
+
 class StoreDenied(PerseusError):
     """The store refused our credentials or a command our user may not run."""
 

@@ -36,6 +36,14 @@ def epoch(exchange_id: int) -> str:
     return f"{{{status(exchange_id)}}}:epoch"
 
 
+def primary(exchange_id: int) -> str:
+    """String, `<replication id> <Unix us>`, 90 d: when a server that took over from another was first met as primary.
+
+    Written and read by the claim script.
+    """
+    return f"{{{status(exchange_id)}}}:primary"
+
+
 def last(exchange_id: int) -> str:
     """String, JSON, 90 d. Written by the renew and release scripts; read by cards, claimers, loss detection."""
     return f"{{{status(exchange_id)}}}:last"
@@ -75,6 +83,7 @@ DECLARED: tuple[Declared, ...] = (
     Declared(re.compile(r"logs:network:[a-z0-9][a-z0-9_-]{0,31}"), "stream", has_ttl=False),
     Declared(re.compile(_TAG + ":epoch"), "string", has_ttl=False),
     Declared(re.compile(_TAG + ":last"), "string", has_ttl=True),
+    Declared(re.compile(_TAG + ":primary"), "string", has_ttl=True),
     Declared(re.compile(_TAG + ":commands"), "stream", has_ttl=True),
     Declared(re.compile(_TAG + r":reply:[^:]+"), "stream", has_ttl=True),
     Declared(re.compile(_TAG + ":warmup"), "string", has_ttl=True),

@@ -8,8 +8,9 @@ store is wall time and can be stepped.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -19,6 +20,8 @@ from perseus.errors import (
     ExchangeClaimed,
     ExchangeMisnamed,
     ExchangeSettling,
+    NotReplicated,
+    PerseusError,
     StoreUnavailable,
     UnreadableKey,
 )
@@ -27,6 +30,7 @@ from perseus.store import Store, scripts
 from perseus.timing import LeaseTiming
 
 FOREIGN_TTL_MS = 45_000  # what a payload without `ttlMs` is held to
+REPLICAS_SHARE = 0.8  # of an attempt's time; the rest is for the way there and back
 EPOCH_LIMIT = 9_007_199_254_740_000  # integers stay exact in Lua and JavaScript below 2^53
 
 
@@ -66,11 +70,15 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Renewal:
-    """One answered attempt to renew: `outcome` RENEWED, SUPERSEDED, LOST or MISSING; `holder` if LOST."""
+    """One answered attempt to renew: `outcome` RENEWED, SUPERSEDED, LOST or MISSING; `holder` if LOST.
+
+    `replicas`: how many of those waited for have confirmed it.
+    """
 
     outcome: str
     store_ms: float
     holder: bytes | None = None
+    replicas: int = 0
 
 
 def decode_status(raw: bytes, key: str) -> InstanceStatus:
@@ -103,14 +111,30 @@ class Claimer:
     """Claims one exchange for one process, remembering what it has seen, so that it never claims too early."""
 
     def __init__(
-        self, store: Store, *, clock: Clock, store_time: StoreTime, exchange: Exchange, instance_id: str
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        store_time: StoreTime,
+        exchange: Exchange,
+        instance_id: str,
+        is_dead: Callable[[InstanceStatus], bool] = lambda _holder: False,
+        replicas: int = 0,
     ) -> None:
+        """`is_dead`: whether a holder is proven to have ended, so that its lease need not be waited for.
+
+        `replicas`: how many must confirm a claim, else it is given back.
+        """
         self._store = store
         self._clock = clock
         self._store_time = store_time
         self._exchange = exchange
         self._instance_id = instance_id
+        self._is_dead = is_dead
+        self._replicas = replicas
         self._floor = 0
+        self._held_epoch = 0  # of our own last tenure
+        self._past: tuple[str | None, int | None] = (None, None)  # claim and rev of a holder from before that
         # boot-time seconds, all three:
         self._not_before = 0.0  # the end of the last lease seen
         self._future_since: tuple[str, float] | None = None  # a `last` heartbeat ahead of the store's clock, since when
@@ -128,55 +152,81 @@ class Claimer:
         except UnreadableKey:
             return  # a foreign program's value has no epoch to know
 
-    async def claim(self, status: InstanceStatus, *, timing: LeaseTiming, must_settle: bool) -> Claimed:
+    async def claim(
+        self, status: InstanceStatus, *, timing: LeaseTiming, must_settle: bool, is_durable: bool = False
+    ) -> Claimed:
         """Claim the exchange with `status` as its first payload (its epoch is set by the store).
 
-        Idempotent: `status.claim_id` may be sent again after a lost reply. `must_settle`: the server must have been up
-        for a TTL and a second, because a restarted one may have lost a lease that still runs.
-        Raises: ExchangeClaimed, ExchangeSettling (free, but not yet), ExchangeMisnamed, UnreadableKey; and what every
-        call to the store raises. After StoreUnavailable the claim may have been made.
+        Idempotent: `status.claim_id` may be sent again after a lost reply. `must_settle`: the server must have been the
+        primary for a TTL and a second, because one that restarted or was promoted may have lost a lease that still
+        runs; `is_durable`: a restart of it loses nothing.
+        Raises: ExchangeClaimed, ExchangeSettling (free, but not yet), ExchangeMisnamed, UnreadableKey, NotReplicated;
+        and what every call to the store raises. After StoreUnavailable the claim may have been made.
         """
         if status.claim_id is None:
             raise ValueError("a claim needs a claim_id, kept over its retries")
         replaceable, before = await self._observe()
-        least_uptime_s = self._least_uptime(timing, before) if must_settle else 0
+        least_s = self._least_settled(timing, before) if must_settle else 0
         sent_at = self._clock.now()
         try:
-            reply = await self._store.run(
+            reply, confirmed = await _run(
+                self._store,
                 scripts.CLAIM,
-                keys=[keys.status(self._exchange.id), keys.epoch(self._exchange.id), keys.last(self._exchange.id)],
+                keys=[name(self._exchange.id) for name in (keys.status, keys.epoch, keys.last, keys.primary)],
                 args=[
                     status.claim_id,
                     replaceable,
                     timing.ttl_s,
                     self._floor,
                     self._exchange.name,
-                    least_uptime_s,
+                    least_s,
+                    int(is_durable),
                     _without_epoch(status),
                 ],
+                replicas=self._replicas,
+                timing=timing,
             )
         except StoreUnavailable:
             self._blind_since = None  # the server may be restarting
             raise
-        return self._concluded(reply, status=status, timing=timing, sent_at=sent_at)
+        claimed = self._concluded(reply, status=status, timing=timing, sent_at=sent_at)
+        if confirmed < self._replicas:
+            await self._undo(status.claim_id, confirmed=confirmed)
+        return claimed
+
+    async def _undo(self, claim_id: str, *, confirmed: int) -> NoReturn:
+        """Give back a claim that a failover could lose, if that is possible. Raises: NotReplicated."""
+        given_back = "it was given back"
+        try:
+            await abandon(self._store, self._exchange, claim_id)
+        except PerseusError as error:
+            given_back = f"it could not be given back and ends with its lease ({error})"
+        raise NotReplicated(
+            f"{confirmed} of {self._replicas} replicas confirmed the claim of {self._exchange.name!r} in time, so a "
+            f"failover could lose it: {given_back}. See that the replicas are connected (`perseus doctor`), or lower "
+            f"STORE_WAIT_REPLICAS."
+        )
 
     def _concluded(self, reply: list[Any], *, status: InstanceStatus, timing: LeaseTiming, sent_at: float) -> Claimed:
-        outcome, store_us, uptime, _run_id, *rest = reply
+        outcome, store_us, settled_s, _server_id, *rest = reply
         self._store_time.observe(int(store_us) / 1000)
         match outcome:
             case b"CLAIMED":
                 epoch, last = int(rest[0]), rest[1]
                 self.know_epoch(epoch)
+                self._held_epoch = epoch
                 lease = Lease(self._exchange, self._instance_id, status.claim_id or "", epoch, sent_at, timing)
                 return Claimed(lease, decode_status(last, keys.last(self._exchange.id)) if last else None)
-            case b"HELD" if names_instance(rest[0], self._instance_id):
-                raise _settling(self._exchange, 0, "an older claim of our own has just landed")
             case b"HELD":
-                raise self._held(rest[0], int(rest[1]))
+                if self._is_over(rest[0]):
+                    raise _settling(self._exchange, 0, "a last word of the tenure before has just landed")
+                raise self._refusal(rest[0], int(rest[1]))
             case b"SETTLING":
-                if int(uptime) < 0 and self._blind_since is None:
+                if int(settled_s) < 0 and self._blind_since is None:
                     self._blind_since = sent_at
-                raise _settling(self._exchange, int(rest[0]) * 1000, "the store restarted and may have lost a lease")
+                raise _settling(
+                    self._exchange, int(rest[0]) * 1000, "the store restarted or failed over, and may have lost a lease"
+                )
             case b"MISNAMED":
                 raise _misnamed(self._exchange, rest[0].decode(), rest[1])
             case b"OVER":
@@ -184,10 +234,10 @@ class Claimer:
             case _:
                 raise _unreadable(rest[0].decode(), rest[1].decode())
 
-    async def _observe(self) -> tuple[str, InstanceStatus | None]:
+    async def _observe(self) -> tuple[bytes, InstanceStatus | None]:
         """Read the store's time, the status and `last`; refuse what must not be claimed yet.
 
-        Returns the claimId of our own that stands there and may be replaced (`""`: none), and `last`.
+        Returns the status value that stands there and may be replaced (`b""`: none), and `last`.
         """
         status_key, last_key = keys.status(self._exchange.id), keys.last(self._exchange.id)
         clock, raw, pttl, last = await self._store.pipeline(
@@ -200,19 +250,40 @@ class Claimer:
         before = decode_status(last, last_key) if last else None
         if before is not None:
             self.know_epoch(before.epoch)
-        if raw is not None and names_instance(raw, self._instance_id):
-            return decode_status(raw, status_key).claim_id or "", before
+        if raw is not None and self._is_over(raw):
+            return raw, before
         if raw is not None and pttl != -2:  # -2: it expired between the two reads
-            raise self._held(raw, pttl)
+            raise self._refusal(raw, pttl)
         released = before is not None and before.released_at is not None and (before.epoch or 0) >= self._floor
         wait_ms = max((self._not_before - self._clock.now()) * 1000, self._rest_of(before))
         if wait_ms > 0 and not released:
             raise _settling(self._exchange, math.ceil(wait_ms), "its last lease may still be running")
-        return "", before
+        return b"", before
+
+    def _is_over(self, raw: bytes) -> bool:
+        """Whether this status is of a tenure that has ended for certain: our own, or that of a process that died."""
+        try:
+            holder = decode_status(raw, "")
+        except UnreadableKey:
+            return False  # somebody's; whoever refuses says why it is unreadable
+        return holder.instance_id == self._instance_id or self._is_dead(holder)
+
+    def _seems_past(self, holder: InstanceStatus) -> bool:
+        """Whether a holder with an epoch below our own last one has not renewed since we first saw it.
+
+        The store came back with old data, then it never will. Or it failed over, and this tenure began where ours was
+        not known: whoever renews is alive.
+        """
+        if is_successor(holder, instance_id=self._instance_id, epoch=self._held_epoch):
+            return False
+        self._past = self._past if self._past[0] == holder.claim_id else (holder.claim_id, holder.rev)
+        return self._past[1] == holder.rev
 
     def _rest_of(self, before: InstanceStatus | None) -> float:
         """Milliseconds left of the lease that `last` tells of: its key vanished before it could have expired."""
         if before is None or before.released_at is not None or before.instance_id == self._instance_id:
+            return 0.0
+        if self._is_dead(before):
             return 0.0
         ttl = before.ttl_ms or FOREIGN_TTL_MS
         age = heartbeat_age_ms(before, now_ms=self._store_time.now_ms())
@@ -223,35 +294,40 @@ class Claimer:
             self._future_since = (before.last_heartbeat, self._clock.now())
         return max(0.0, ttl - (self._clock.now() - self._future_since[1]) * 1000)
 
-    def _least_uptime(self, timing: LeaseTiming, before: InstanceStatus | None) -> int:
-        """How long the server must be up, seconds: the longer TTL of ours and the last one known, and a second."""
+    def _least_settled(self, timing: LeaseTiming, before: InstanceStatus | None) -> int:
+        """How long the server must be the primary, s: the longer TTL of ours and the last one known, and a second."""
         known_s = math.ceil((before.ttl_ms or 0) / 1000) if before else 0
         least = max(timing.ttl_s, known_s) + 1
         if self._blind_since is not None and self._clock.now() - self._blind_since >= least:
-            return 0  # it does not say how long it is up, but we have watched it for that long
+            return 0  # it does not say for how long it has been, but we have watched it for that long
         return least
 
-    def _held(self, raw: bytes, pttl_ms: int) -> ExchangeClaimed:
+    def _refusal(self, raw: bytes, pttl_ms: int) -> ExchangeClaimed | ExchangeSettling:
+        """Why an exchange that is held cannot be claimed. Raises: UnreadableKey, ExchangeMisnamed."""
         if pttl_ms > 0:
             self._not_before = max(self._not_before, self._clock.now() + pttl_ms / 1000)
         self.saw_holder(raw)
         status = decode_status(raw, keys.status(self._exchange.id))
         if status.exchange_name != self._exchange.name:
             raise _misnamed(self._exchange, keys.status(self._exchange.id), raw)
+        if pttl_ms > 0 and self._seems_past(status):
+            return _settling(self._exchange, pttl_ms, "the store shows a lease from before ours, which may be alive")
         return _claimed(self._exchange, status, pttl_ms, now_ms=self._store_time.now_ms())
 
 
-async def renew(store: Store, lease: Lease, status: InstanceStatus, *, kind: str) -> Renewal:
+async def renew(store: Store, lease: Lease, status: InstanceStatus, *, kind: str, replicas: int = 0) -> Renewal:
     """Extend the lease by its TTL and publish `status`, if we still hold it: one round trip, one script.
 
     `status.rev` must be higher than in any attempt before; `kind` (`heartbeat` or `changed`) goes to the wake channel.
+    `replicas`: how many to wait for; the caller decides what fewer mean.
     Raises: UnreadableKey if the key holds something else, and what every call to the store raises. After
     StoreUnavailable the lease may or may not have been extended: count from the last confirmed renewal.
     Does not promise that no other instance believes it holds the lease: writers are safe because every write is
     checked against the status key.
     """
     payload = encode_status(status)
-    reply = await store.run(
+    reply, confirmed = await _run(
+        store,
         scripts.RENEW,
         keys=[keys.status(lease.exchange.id), keys.last(lease.exchange.id)],
         args=[
@@ -263,11 +339,13 @@ async def renew(store: Store, lease: Lease, status: InstanceStatus, *, kind: str
             keys.WAKE_CHANNEL,
             wake(lease, kind),
         ],
+        replicas=replicas,
+        timing=lease.timing,
     )
     outcome, store_us, *rest = reply
     if outcome == b"UNREADABLE":
         raise _unreadable(rest[0].decode(), rest[1].decode())
-    return Renewal(outcome.decode(), int(store_us) / 1000, rest[0] if rest else None)
+    return Renewal(outcome.decode(), int(store_us) / 1000, rest[0] if rest else None, confirmed)
 
 
 async def release(store: Store, lease: Lease, status: InstanceStatus, *, by: str, store_ms: int) -> bool:
@@ -310,12 +388,39 @@ def _without_epoch(status: InstanceStatus) -> bytes:
     return msgspec.json.encode(fields)[1:]
 
 
-def names_instance(raw: bytes, instance_id: str) -> bool:
-    """Whether a status value was written by this instance."""
+def succeeds(raw: bytes, lease: Lease) -> bool:
+    """Whether a status value is that of another holder who came after this lease; what cannot be read is."""
     try:
-        return decode_status(raw, "").instance_id == instance_id
+        holder = decode_status(raw, "")
     except UnreadableKey:
-        return False  # not ours; the caller reads it again and says why it is unreadable
+        return True
+    return is_successor(holder, instance_id=lease.instance_id, epoch=lease.epoch)
+
+
+def is_successor(holder: InstanceStatus, *, instance_id: str, epoch: int) -> bool:
+    """Whether a holder may have come after this instance's tenure.
+
+    Not if it is the same instance, nor with a claim of a lower epoch: then the store came back with old data, or failed
+    over. A program that makes no claims may number its epochs as it likes.
+    """
+    is_older = holder.claim_id is not None and holder.epoch is not None and 0 <= holder.epoch < epoch
+    return holder.instance_id != instance_id and not is_older
+
+
+async def _run(
+    store: Store,
+    script: scripts.Script,
+    *,
+    keys: Sequence[str],
+    args: Sequence[str | bytes | int | float],
+    replicas: int,
+    timing: LeaseTiming,
+) -> tuple[list[Any], int]:
+    """Run a script of the lease; its reply, and how many of `replicas` have confirmed what it wrote."""
+    if not replicas:
+        return await store.run(script, keys=keys, args=args), 0
+    within_s = timing.attempt_timeout_s * REPLICAS_SHARE
+    return await store.run_replicated(script, keys=keys, args=args, replicas=replicas, within_s=within_s)
 
 
 def _unreadable(key: str, reason: str) -> UnreadableKey:

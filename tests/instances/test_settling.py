@@ -322,3 +322,30 @@ async def test_longer_lease_of_the_tenure_before_is_kept_in_mind_over_a_restart(
     server = start_server()
     leave_behind(server, payload(ttl_s=30, age_s=31, released_at="2026-11-22T00:00:00.000Z"))
     assert 29_000 < await Candidate(connect(server.url)).wait_ms(must_settle=True) <= 31_000
+
+
+# -- a store that shows the past --------------------------------------------------------------------------------------
+
+
+async def test_holder_from_before_our_own_tenure_is_waited_for(valkey: Server, candidate: Candidate) -> None:
+    """The store came back with old data: that lease is over, or a failover let another begin beside ours."""
+    valkey.call("SET", EPOCH, FAR_US)
+    ours = await candidate.claim()
+    take_over(valkey, payload(epoch=ours.lease.epoch - 5, ttl_s=3), ttl_ms=2_000)
+    assert 1_000 < await candidate.wait_ms() <= 2_000
+    assert 0 < await candidate.wait_ms() <= 2_000, "nothing has changed"
+    valkey.call("DEL", STATUS)
+    candidate.clock.advance(2.1)
+    assert (await candidate.claim()).lease.epoch > ours.lease.epoch
+
+
+async def test_holder_from_before_our_own_tenure_that_renews_is_alive(valkey: Server, candidate: Candidate) -> None:
+    """To take its exchange away would be to have two."""
+    valkey.call("SET", EPOCH, FAR_US)
+    ours = await candidate.claim()
+    older = payload(epoch=ours.lease.epoch - 5, rev=3)
+    take_over(valkey, older, ttl_ms=2_000)
+    await candidate.wait_ms()
+    take_over(valkey, payload(epoch=ours.lease.epoch - 5, rev=4, claim_id=older.claim_id), ttl_ms=2_000)
+    with pytest.raises(ExchangeClaimed):
+        await candidate.claim()

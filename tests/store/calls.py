@@ -11,6 +11,7 @@ from perseus.store import Store, scripts
 
 ID = 2
 STATUS, EPOCH, LAST, LOG = keys.status(ID), keys.epoch(ID), keys.last(ID), keys.log("binance")
+PRIMARY = keys.primary(ID)
 DAY_MS = 86_400_000
 
 
@@ -19,8 +20,8 @@ class ClaimReply(NamedTuple):
 
     outcome: str
     server_us: int
-    uptime_s: int
-    run_id: str
+    settled_s: int
+    server_id: str
     rest: list[bytes]
 
 
@@ -34,21 +35,23 @@ async def claim(
     claim_id: str = "c1",
     instance_id: str = "i1",
     *,
-    replaces: str = "",
+    replaces: str | bytes = "",
     ttl_s: int = 45,
     floor: int = 0,
     name: str = "binance",
-    least_uptime_s: int = 0,
+    least_s: int = 0,
+    is_durable: bool = False,
 ) -> ClaimReply:
     """Run the claim script."""
     text = json.dumps(payload(claim_id, instance_id, exchangeName=name))
-    args: list[str | int] = [claim_id, replaces, ttl_s, floor, name, least_uptime_s, text[1:]]
-    outcome, server_us, uptime, run_id, *rest = await store.run(scripts.CLAIM, keys=[STATUS, EPOCH, LAST], args=args)
-    return ClaimReply(outcome.decode(), int(server_us), int(uptime), run_id.decode(), rest)
+    args = [claim_id, replaces, ttl_s, floor, name, least_s, int(is_durable), text[1:]]
+    keys_used = [STATUS, EPOCH, LAST, PRIMARY]
+    outcome, server_us, settled_s, server_id, *rest = await store.run(scripts.CLAIM, keys=keys_used, args=args)
+    return ClaimReply(outcome.decode(), int(server_us), int(settled_s), server_id.decode(), rest)
 
 
 async def claimed_epoch(
-    store: Store, claim_id: str = "c1", instance_id: str = "i1", *, replaces: str = "", floor: int = 0
+    store: Store, claim_id: str = "c1", instance_id: str = "i1", *, replaces: str | bytes = "", floor: int = 0
 ) -> int:
     """Claim, which must succeed, and return the tenure's epoch."""
     reply = await claim(store, claim_id, instance_id, replaces=replaces, floor=floor)

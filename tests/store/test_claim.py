@@ -13,6 +13,8 @@ from perseus.store import Store
 from tests.store.calls import EPOCH, LAST, STATUS, claim, claimed_epoch, json_at, payload, release, renew
 from tests.support.servers import BINARIES, Server
 
+RUNS_EVERYWHERE = True
+
 StartServer = Callable[..., Server]
 Connect = Callable[..., Store]
 
@@ -26,7 +28,7 @@ async def test_claim_writes_payload_epoch_and_ttl(store: Store, server: Server) 
     assert await store.get(EPOCH) == str(epoch).encode()
     assert 44_000 < server.call("PTTL", STATUS) <= 45_000
     assert abs(reply.server_us / 1000 - await store.time_ms()) < 5_000
-    assert reply.run_id.encode() in server.call("INFO", "server")
+    assert reply.server_id.encode() in server.call("INFO", "replication")
 
 
 async def test_repeated_claim_keeps_the_epoch_and_extends_the_ttl(store: Store, server: Server) -> None:
@@ -96,7 +98,7 @@ async def test_eight_claimers_at_once_get_one_holder(store: Store) -> None:
 async def test_own_instance_may_claim_anew_with_a_higher_epoch(store: Store) -> None:
     """Starting again raises the epoch first, without giving the exchange away in between."""
     first = await claimed_epoch(store, "c1", "i1")
-    assert await claimed_epoch(store, "c2", "i1", replaces="c1") > first
+    assert await claimed_epoch(store, "c2", "i1", replaces=await store.get(STATUS) or b"") > first
     status = await json_at(store, STATUS)
     assert status is not None
     assert status["claimId"] == "c2"
@@ -167,14 +169,16 @@ async def test_epoch_that_is_no_usable_integer_is_reported(store: Store, server:
 async def test_fresh_server_settles_before_anyone_claims(store: Store, server: Server) -> None:
     """A restarted server may have lost a lease that still runs; once up long enough it cannot have."""
     long_ago = 10**6
-    reply = await claim(store, least_uptime_s=long_ago)
+    reply = await claim(store, least_s=long_ago)
     assert reply.outcome == "SETTLING"
     assert long_ago - 1000 < int(reply.rest[0]) <= long_ago
     assert server.all_keys() == []
-    assert (await claim(store, least_uptime_s=0)).outcome == "CLAIMED"
-    assert (await claim(store, least_uptime_s=long_ago)).outcome == "CLAIMED"  # our own claim's retry
-    assert (await claim(store, "c2", "i2", least_uptime_s=long_ago)).outcome == "HELD"
-    assert (await claim(store, "c3", replaces="c1", least_uptime_s=long_ago)).outcome == "CLAIMED"  # the holder, anew
+    assert (await claim(store, least_s=0)).outcome == "CLAIMED"
+    assert (await claim(store, least_s=long_ago)).outcome == "CLAIMED"  # our own claim's retry
+    assert (await claim(store, "c2", "i2", least_s=long_ago)).outcome == "HELD"
+    held = await store.get(STATUS) or b""
+    assert (await claim(store, "c3", replaces=held, least_s=long_ago)).outcome == "SETTLING"
+    assert (await claim(store, "c3", replaces=held)).outcome == "CLAIMED"
 
 
 @pytest.mark.parametrize("kind", sorted(BINARIES))
@@ -184,8 +188,8 @@ async def test_without_the_right_to_ask_info_the_server_counts_as_fresh(
     """Managed stores deny INFO: the claim must still work, and must not take silence for a long uptime."""
     server = start_server(kind, acl=["holder on >secret ~* &* +@all -info"])
     store = connect(server.url_for("holder", "secret"))
-    reply = await claim(store, least_uptime_s=46)
-    assert (reply.outcome, reply.uptime_s, reply.run_id, reply.rest) == ("SETTLING", -1, "", [b"46"])
+    reply = await claim(store, least_s=46)
+    assert (reply.outcome, reply.settled_s, reply.server_id, reply.rest) == ("SETTLING", -1, "", [b"46"])
     assert (await claim(store)).outcome == "CLAIMED"
 
 
@@ -197,7 +201,7 @@ async def test_clock_set_back_does_not_make_a_server_look_old(
     server = start_server(kind, steppable=True)
     server.step_clock(-3600)
     store = connect(server.url)
-    assert (await claim(store, least_uptime_s=46)).outcome == "SETTLING"
+    assert (await claim(store, least_s=46)).outcome == "SETTLING"
 
 
 async def test_claim_touches_only_declared_keys_of_one_slot(store: Store, server: Server) -> None:
@@ -212,7 +216,7 @@ async def test_claim_touches_only_declared_keys_of_one_slot(store: Store, server
 async def test_late_copy_of_a_claim_does_not_replace_the_tenure_after_it(store: Store) -> None:
     """A request can be delivered twice, the second time late: it must not end a tenure that began meanwhile."""
     await claimed_epoch(store, "c1", "i1")
-    await claimed_epoch(store, "c2", "i1", replaces="c1")
+    await claimed_epoch(store, "c2", "i1", replaces=await store.get(STATUS) or b"")
     late = await claim(store, "c1", "i1")
     assert late.outcome == "HELD"
     assert json.loads(await store.get(STATUS) or b"")["claimId"] == "c2"

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 import structlog
 
 from perseus import activity, keys
@@ -38,6 +39,7 @@ class Claiming:
         timing: LeaseTiming,
         lock_file: LockFile | None,
         store_is_local: bool,
+        replicas: int,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -47,7 +49,20 @@ class Claiming:
         self._timing = timing
         self._lock_file = lock_file
         self._store_is_local = store_is_local
-        self._claimer = Claimer(store, clock=clock, store_time=store_time, exchange=exchange, instance_id=instance_id)
+        self._claimer = Claimer(
+            store,
+            clock=clock,
+            store_time=store_time,
+            exchange=exchange,
+            instance_id=instance_id,
+            is_dead=lock_file.proves_dead if lock_file else lambda _holder: False,
+            replicas=replicas,
+        )
+
+    @property
+    def lock_file(self) -> str | None:
+        """device:inode of the lock file if we hold it: only then may its being free prove that we are dead."""
+        return self._lock_file.identity if self._lock_file is not None and self._lock_file.is_held else None
 
     def saw_holder(self, raw: bytes) -> None:
         """Claim with a higher epoch than this payload's from now on."""
@@ -60,21 +75,27 @@ class Claiming:
         has just lost, boot-time seconds; while it is ahead, nobody can have succeeded it.
         Raises: as Claimer.claim, but for ExchangeSettling.
         """
-        told = durable = False
+        told = is_durable = False
+
+        async def attempt() -> Claimed:  # what exempts it may have ended since the attempt before
+            exempt = self._is_alone() or self._clock.now() < own_deadline
+            first = msgspec.structs.replace(status, lock_file=self.lock_file)
+            return await self._claimer.claim(first, timing=self._timing, must_settle=not exempt, is_durable=is_durable)
+
         while True:
-            exempt = durable or self._is_alone() or self._clock.now() < own_deadline
-            attempt = partial(self._claimer.claim, status, timing=self._timing, must_settle=not exempt)
             try:
                 claimed = await self._retrying(attempt, patient=patient)
             except ExchangeSettling as settling:
+                if not is_durable and await self._retrying(self._store_is_durable, patient=patient):
+                    is_durable = True
+                    continue  # that may have been all it waited for
                 if not told:
                     log.info("waiting_to_claim", exchange=self._exchange.name, why=str(settling))
                 told = True
-                durable = durable or await self._retrying(self._store_is_durable, patient=patient)
                 await self._clock.sleep(min(settling.wait_ms / 1000, 1.0))
-                continue
-            self._remember(claimed.lease.epoch)
-            return claimed
+            else:
+                self._remember(claimed.lease.epoch)
+                return claimed
 
     async def release(self, held: Lease, final: InstanceStatus, *, by: str) -> None:
         """Give the exchange back with its final snapshot; once more if the connection was lost: it is idempotent."""
@@ -132,7 +153,9 @@ class Claiming:
         return self._lock_file.acquire() and self._store_is_local
 
     async def _store_is_durable(self) -> bool:
-        return await self._store.config("appendfsync") == "always" and await self._store.config("appendonly") == "yes"
+        key = keys.status(self._exchange.id)  # of the node that grants this lease
+        always = await self._store.config("appendfsync", key=key) == "always"
+        return always and await self._store.config("appendonly", key=key) == "yes"
 
     async def _retrying(self, attempt: Callable[[], Awaitable[T]], *, patient: bool) -> T:
         failures = 0
@@ -146,3 +169,11 @@ class Claiming:
                 if failures == FIRST_CLAIM_ATTEMPTS:
                     log.warning("store_away", exchange=self._exchange.name, error=str(error))
                 await self._clock.sleep(self._timing.retry_s)
+
+
+def successor(before: InstanceStatus | None, ours: InstanceStatus) -> InstanceStatus | None:
+    """Whose tenure came after `ours`, if it was another's: what a store tells that came back with old data is over."""
+    if before is None or before.instance_id == ours.instance_id:
+        return None
+    is_older = before.epoch is not None and ours.epoch is not None and before.epoch < ours.epoch
+    return None if is_older else before

@@ -8,17 +8,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 
+from perseus.instances.lockfile import boot_id
 from perseus.model import ConnectionState, Exchange, InstanceStatus, valid_text
 from perseus.timing import LeaseTiming
 
 PUBLIC_IP_TIMEOUT_S = 2.0
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def _boot_id() -> str | None:
-    return _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else None
 
 
 @dataclass(frozen=True)
@@ -30,14 +25,12 @@ class Identity:
     admin_name: str = ""
     instance_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     pid: int = field(default_factory=os.getpid)
-    boot_id: str | None = field(default_factory=_boot_id)
+    boot_id: str | None = field(default_factory=boot_id)
     version: str = field(default_factory=lambda: version("perseus"))
 
 
-def fresh_status(
-    exchange: Exchange, identity: Identity, timing: LeaseTiming, *, now: str, lock_file: str | None
-) -> InstanceStatus:
-    """The payload of a process that has claimed nothing yet. `now`: ISO-8601, `lock_file`: device:inode."""
+def fresh_status(exchange: Exchange, identity: Identity, timing: LeaseTiming, *, now: str) -> InstanceStatus:
+    """The payload of a process that has claimed nothing yet. `now`: ISO-8601."""
     return InstanceStatus(
         exchange_id=exchange.id,
         exchange_name=exchange.name,
@@ -56,7 +49,6 @@ def fresh_status(
         version=identity.version,
         pid=identity.pid,
         boot_id=identity.boot_id,
-        lock_file=lock_file,
         started_at=now,
     )
 

@@ -1,7 +1,9 @@
 """The local lock file of an exchange: proof on this host that no other process of this data directory serves it.
 
-Held by `flock` for the life of the process, so the kernel gives it up when the process dies, however it dies. It also
-keeps the highest epoch this host has seen, a floor that survives a store restarted empty.
+Held by `flock` for the life of the process, so the kernel gives it up when the process dies, however it dies; a process
+that is only paused keeps it. Who holds the very file that a holder's status names, under the same boot of the kernel,
+knows that this holder is dead, which no process id could tell: containers share a kernel but not their process ids.
+It also keeps the highest epoch this host has seen, a floor that survives a store restarted empty.
 """
 
 from __future__ import annotations
@@ -13,6 +15,14 @@ from types import TracebackType
 from typing import Self
 
 from perseus.errors import BadConfiguration
+from perseus.model import InstanceStatus
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str | None:
+    """What this boot of the kernel is called, the same in every container on it; None where there is no such name."""
+    return _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else None
 
 
 class LockFile:
@@ -29,6 +39,7 @@ class LockFile:
                 f"Make it writable or set PERSEUS_DATA_DIR to a directory that is."
             ) from error
         self.is_held = False
+        self.boot_id = boot_id()
         stat = os.fstat(self._fd)
         self.identity = f"{stat.st_dev}:{stat.st_ino}"
 
@@ -49,6 +60,15 @@ class LockFile:
         else:
             self.is_held = True
         return self.is_held
+
+    def proves_dead(self, holder: InstanceStatus) -> bool:
+        """Whether the process behind this status has ended: it held this very file, and now we do."""
+        return (
+            self.is_held
+            and holder.lock_file == self.identity
+            and holder.boot_id is not None
+            and holder.boot_id == self.boot_id
+        )
 
     def known_epoch(self) -> int:
         """The highest epoch remembered; 0 if none, or if the file holds something else."""

@@ -1,20 +1,16 @@
 -- Claim an exchange: one tenure begins, or the caller learns why not. Idempotent for one claimId.
--- KEYS  1 status   2 epoch   3 last
--- ARGV  1 claimId  2 claimId of our own that may be replaced, or ''  3 TTL, s  4 epoch floor  5 exchangeName
---       6 least server uptime, s (0: none)  7 payload JSON without its opening brace; the epoch is put in front
--- Reply {outcome, server time in us, server uptime in s or -1, run id, ...}
+-- KEYS  1 status   2 epoch   3 last   4 primary
+-- ARGV  1 claimId  2 the status value that may be replaced, whole, or ''  3 TTL, s  4 epoch floor  5 exchangeName
+--       6 for how long the server must have been the primary, s (0: never mind)
+--       7 '1' if a restart of the server loses nothing, so that only a failover counts
+--       8 payload JSON without its opening brace; the epoch is put in front
+-- Reply {outcome, server time in us, for how long it has been the primary in s or -1, replication id, ...}
 --   CLAIMED    epoch, last or ''      the key now holds our payload
 --   HELD       status, PTTL in ms     somebody else's (PTTL -1: it never expires)
---   SETTLING   wait in s              the server has not been up long enough to rule out a lost lease
+--   SETTLING   wait in s              the server has not been the primary long enough to rule out a lost lease
 --   OVER                              a late copy of this claim: its tenure has come and gone
 --   MISNAMED   key, value             the id belongs to an exchange of another name
 --   UNREADABLE key, reason            nothing was written
-local function server()
-  local info = redis.pcall('INFO', 'server')
-  if type(info) ~= 'string' then return -1, '' end  -- no right to ask: the caller waits as if it had just started
-  return tonumber(string.match(info, 'uptime_in_seconds:(%d+)') or -1), string.match(info, 'run_id:(%w+)') or ''
-end
-
 local function read(key)
   local raw = redis.pcall('GET', key)
   if type(raw) == 'table' then return nil, nil, raw.err end
@@ -26,9 +22,30 @@ end
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-local uptime, run_id = server()
+
+-- A server that restarted, or took over from another, may have lost a lease that still runs. A restart shows in the
+-- uptime; a promotion only in a second replication id, so whoever sees a new one first notes when; a note from
+-- the future (the clock was stepped back) is made anew.
+local function settled()
+  local server, replication = redis.pcall('INFO', 'server'), redis.pcall('INFO', 'replication')
+  if type(server) ~= 'string' or type(replication) ~= 'string' then return -1, '' end  -- no right to ask
+  local id = string.match(replication, 'master_replid:(%w+)') or ''
+  if not string.match(replication, 'master_replid2:%w*[1-9a-f]') then
+    if ARGV[7] == '1' then return math.huge, id end
+    return tonumber(string.match(server, 'uptime_in_seconds:(%d+)') or -1), id
+  end
+  local noted = redis.pcall('GET', KEYS[4]) or ''
+  if type(noted) == 'table' then return -1, id end
+  local noted_id, since = string.match(noted, '^(%w+) (%d+)$')
+  if noted_id == id and tonumber(since) <= now then return math.floor((now - tonumber(since)) / 1000000), id end
+  redis.call('SET', KEYS[4], id .. ' ' .. string.format('%.0f', now), 'EX', 7776000)
+  return 0, id
+end
+
+local settled_s, server_id = settled()
 local function reply(outcome, ...)
-  return {outcome, string.format('%.0f', now), string.format('%.0f', uptime), run_id, ...}
+  local shown_s = math.min(settled_s, 9007199254740000)
+  return {outcome, string.format('%.0f', now), string.format('%.0f', shown_s), server_id, ...}
 end
 
 local raw, status, fault = read(KEYS[1])
@@ -43,11 +60,9 @@ if status and status.claimId == ARGV[1] then  -- our own reply was lost: extend,
   return reply('CLAIMED', string.format('%.0f', status.epoch), raw_last or '')
 end
 if last and last.claimId == ARGV[1] then return reply('OVER') end  -- only renewals write last
-if status and status.claimId ~= ARGV[2] then
-  return reply('HELD', raw, string.format('%.0f', redis.call('PTTL', KEYS[1])))
-end
-if not status and tonumber(ARGV[6]) > 0 and uptime < tonumber(ARGV[6]) then
-  return reply('SETTLING', string.format('%.0f', tonumber(ARGV[6]) - math.max(uptime, 0)))
+if raw and raw ~= ARGV[2] then return reply('HELD', raw, string.format('%.0f', redis.call('PTTL', KEYS[1]))) end
+if tonumber(ARGV[6]) > 0 and settled_s < tonumber(ARGV[6]) then
+  return reply('SETTLING', string.format('%.0f', tonumber(ARGV[6]) - math.max(settled_s, 0)))
 end
 
 local stored = redis.pcall('GET', KEYS[2])
@@ -59,5 +74,5 @@ local epoch = math.max((tonumber(stored) or 0) + 1, now, tonumber(ARGV[4]) + 1)
 if epoch >= 9007199254740000 then return reply('UNREADABLE', KEYS[2], 'the next epoch would pass 2^53') end
 local text = string.format('%.0f', epoch)
 redis.call('SET', KEYS[2], text)
-redis.call('SET', KEYS[1], '{"epoch":' .. text .. ',' .. ARGV[7], 'EX', ARGV[3])
+redis.call('SET', KEYS[1], '{"epoch":' .. text .. ',' .. ARGV[8], 'EX', ARGV[3])
 return reply('CLAIMED', text, raw_last or '')

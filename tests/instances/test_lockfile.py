@@ -1,0 +1,75 @@
+"""The lock file as proof of a death: only the very file, under the same boot, held by us."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from perseus.instances.identity import Identity, fresh_status
+from perseus.instances.lockfile import LockFile, boot_id
+from perseus.model import InstanceStatus, exchange_named
+from perseus.timing import LeaseTiming
+
+BINANCE = exchange_named("binance")
+
+
+def holder(lock: LockFile) -> InstanceStatus:
+    """The status of a holder on this host that held this lock."""
+    status = fresh_status(BINANCE, Identity(), LeaseTiming(), now="2026-02-10T14:02:11.000Z")
+    return msgspec.structs.replace(status, lock_file=lock.identity)
+
+
+@pytest.mark.skipif(boot_id() is None, reason="this system's boots have no name: nothing is ever proven")
+def test_holder_of_this_lock_is_dead_if_we_hold_it(data_dir: Path) -> None:
+    """The kernel gives the lock to another only when every process that shared it is gone."""
+    with LockFile(data_dir, BINANCE.id) as lock:
+        assert not lock.proves_dead(holder(lock)), "nobody has tried to hold it yet"
+        assert lock.acquire()
+        assert lock.proves_dead(holder(lock))
+
+
+def test_holder_of_this_lock_lives_while_another_has_it(data_dir: Path) -> None:
+    """A paused process keeps it."""
+    with LockFile(data_dir, BINANCE.id) as theirs, LockFile(data_dir, BINANCE.id) as ours:
+        assert theirs.acquire()
+        assert not ours.acquire()
+        assert not ours.proves_dead(holder(theirs))
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [{"boot_id": "0d15ea5e"}, {"boot_id": None}, {"lock_file": "1:1"}, {"lock_file": None}],
+    ids=["another boot", "no boot id", "another file", "no lock"],
+)
+def test_anything_else_proves_nothing(data_dir: Path, foreign: dict[str, str | None]) -> None:
+    """A data directory can be copied, deleted and made again, or shared over a network."""
+    with LockFile(data_dir, BINANCE.id) as lock:
+        assert lock.acquire()
+        assert not lock.proves_dead(msgspec.structs.replace(holder(lock), **foreign))
+
+
+def test_lock_outlives_the_file(data_dir: Path) -> None:
+    """Deleted and made again it is another file: whoever holds the new one knows nothing of the old one's holder."""
+    with LockFile(data_dir, BINANCE.id) as old:
+        assert old.acquire()
+        (data_dir / "locks" / str(BINANCE.id)).unlink()
+        with LockFile(data_dir, BINANCE.id) as new:
+            assert new.acquire()
+            assert not new.proves_dead(holder(old))
+
+
+def test_child_that_shares_the_lock_keeps_it(data_dir: Path) -> None:
+    """It may go on emitting although the process that took the lock is gone."""
+    with LockFile(data_dir, BINANCE.id) as ours:
+        path = data_dir / "locks" / str(BINANCE.id)
+        fd = os.open(path, os.O_RDWR)
+        shared = os.dup(fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.close(fd)
+        assert not ours.acquire()
+        os.close(shared)
+        assert ours.acquire()
