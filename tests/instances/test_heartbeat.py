@@ -14,6 +14,7 @@ import pytest
 
 from perseus.clock import StoreTime, SystemClock
 from perseus.errors import LeaseLost
+from perseus.instances.fence import Fence
 from perseus.instances.heartbeat import Heartbeat
 from perseus.instances.identity import Identity, fresh_status
 from perseus.lease import Claimer, Lease
@@ -50,6 +51,7 @@ class Tenure:
             last_tick=self.tick,
             loop=asyncio.get_running_loop(),
             witness=self,
+            fence=Fence(),
         )
 
     def tick(self) -> float:
@@ -88,7 +90,7 @@ async def tenure(url: str, data_dir: Path, timing: LeaseTiming = TIMING) -> Asyn
     """A tenure whose heartbeat runs until the block ends."""
     clock, store = SystemClock(), Store(url, timeout=1)
     claimer = Claimer(store, clock=clock, store_time=StoreTime(clock), exchange=BINANCE, instance_id="i1")
-    status = fresh_status(BINANCE, Identity(instance_id="i1"), timing, now="2026-02-10T14:02:11.000Z", lock_file=None)
+    status = fresh_status(BINANCE, Identity(instance_id="i1"), timing, now="2026-02-10T14:02:11.000Z")
     status = msgspec.structs.replace(status, claim_id="c1")
     claimed = await claimer.claim(status, timing=timing, must_settle=False)
     it = Tenure(store, claimed.lease, status)

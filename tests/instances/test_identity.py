@@ -52,8 +52,6 @@ async def test_address_nobody_says_is_unknown() -> None:
     async with service(b"not an address") as url:
         assert await find_public_ip([url]) is None
     assert await find_public_ip([]) is None
-    status = fresh_status(
-        exchange_named("binance"), Identity(), LeaseTiming(), now="2026-02-10T14:02:11.000Z", lock_file=None
-    )
+    status = fresh_status(exchange_named("binance"), Identity(), LeaseTiming(), now="2026-02-10T14:02:11.000Z")
     assert status.ip_address is None
     assert status.hostname

@@ -14,6 +14,7 @@ import perseus
 from perseus import keys
 from perseus.clock import iso
 from perseus.errors import BadConfiguration, ExchangeClaimed, LeaseLost, StaleEpoch, StopRequested, UnknownExchange
+from perseus.instances.fence import Fence
 from perseus.instances.heartbeat import ABANDONED, Heartbeat
 from perseus.instances.instance import Instance
 from perseus.instances.run import attached
@@ -212,6 +213,7 @@ async def test_abandoned_deadline_is_never_moved_again(
                 last_tick=me.clock.now,
                 loop=asyncio.get_running_loop(),
                 witness=bystander,
+                fence=Fence(),
             )
             await store.time_ms()
             network.replies.holding = True

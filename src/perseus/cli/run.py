@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perseus.cli.options import ExchangeName, settings_options
+from perseus.cli.reaper import ended_under_us
 from perseus.cli.signals import stop_event
 from perseus.errors import BadUsage
 from perseus.model import Exchange, Timeframe
@@ -37,14 +38,18 @@ def run(
 ) -> int:
     """Serve EXCHANGE until Ctrl-C or SIGTERM: claim it, fetch history, keep its candles current.
 
-    Ends with 3 if another instance has it, with 4 when another instance has taken over.
+    Ends with 3 if another instance has it, with 4 when another instance has taken over. Paused past its lease (Ctrl-Z,
+    a suspended host) it is ended by SIGKILL before it runs again.
     """
+    if (code := ended_under_us()) is not None:
+        return code
     work = _market_work(exchange, settings, symbols=parse_symbols(symbols), timeframes=parse_timeframes(timeframes))
     from perseus.cli.logs import configure_logging
+    from perseus.instances.fence import tested_fence
     from perseus.instances.run import setup_from
 
     configure_logging(settings)
-    setup = replace(setup_from(settings, exchange), unsafe_store=unsafe_store)
+    setup = replace(setup_from(settings, exchange), unsafe_store=unsafe_store, fence=tested_fence())
     asyncio.run(_serve(setup, work, idle=idle))
     return 0
 

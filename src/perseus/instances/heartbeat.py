@@ -14,8 +14,9 @@ from typing import Protocol
 import msgspec
 
 from perseus.clock import Clock, StoreTime, iso
-from perseus.errors import LeaseLost
-from perseus.lease import Lease, names_instance, renew
+from perseus.errors import LeaseLost, NotReplicated
+from perseus.instances.fence import Fence
+from perseus.lease import Lease, renew, succeeds
 from perseus.model import InstanceStatus
 from perseus.store import Store
 
@@ -53,6 +54,8 @@ class Heartbeat:
         last_tick: Callable[[], float],
         loop: asyncio.AbstractEventLoop,
         witness: Witness,
+        fence: Fence,
+        replicas: int = 0,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -61,6 +64,8 @@ class Heartbeat:
         self._snapshot = snapshot
         self._last_tick = last_tick
         self._witness = witness
+        self._fence = fence
+        self._replicas = replicas
         self._rev = 0
         self._failing = False
         self._blocked = False
@@ -153,16 +158,21 @@ class Heartbeat:
         )
         try:
             async with asyncio.timeout(min(self._lease.timing.attempt_timeout_s, self.soft_deadline - now)):
-                renewal = await renew(self._store, self._lease, status, kind=kind)
+                renewal = await renew(self._store, self._lease, status, kind=kind, replicas=self._replicas)
         except Exception as error:  # noqa: BLE001  whatever it was, nothing was confirmed: the deadline stays
             self._waiters = waiters + self._waiters
             self._fail(error)
             return False
         self._store_time.observe(renewal.store_ms)
         match renewal.outcome:
+            case "RENEWED" if renewal.replicas < self._replicas:
+                self._waiters = waiters + self._waiters
+                self._fail(NotReplicated(f"{renewal.replicas} of {self._replicas} replicas confirmed the renewal."))
+                return False
             case "RENEWED":
                 self._lease = self._lease.renewed(now)
                 if self.soft_deadline != ABANDONED:
+                    self._fence.move(self._lease)  # first: the soft deadline is never past the fence
                     self.soft_deadline = self._lease.soft_deadline
                 self._recover()
                 for waiter in waiters:
@@ -172,10 +182,10 @@ class Heartbeat:
                 self._waiters = waiters + self._waiters
                 return False
         self._waiters = waiters + self._waiters
-        if renewal.outcome == "LOST" and not names_instance(renewal.holder or b"", self._lease.instance_id):
+        if renewal.outcome == "LOST" and succeeds(renewal.holder or b"", self._lease):
             self._end(LeaseLost("Another instance holds the exchange.", reason="taken", holder=renewal.holder))
         else:
-            self._end(LeaseLost("The status key no longer holds this claim, nor another instance's.", reason="missing"))
+            self._end(LeaseLost("The status key holds neither this claim nor a later one.", reason="missing"))
         return False
 
     def _fail(self, error: Exception) -> None:

@@ -18,8 +18,9 @@ import structlog
 from perseus import keys, lease
 from perseus.clock import Clock, StoreTime, iso
 from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StaleEpoch, StopRequested, StoreUnavailable
-from perseus.instances.claiming import Claiming
-from perseus.instances.coordination import Coordination
+from perseus.instances.claiming import LOSS_RECORD_ATTEMPTS, Claiming, successor
+from perseus.instances.coordination import Coordination, settled
+from perseus.instances.fence import Fence
 from perseus.instances.heartbeat import Heartbeat
 from perseus.instances.identity import Identity, fresh_status
 from perseus.instances.interruption import Interruption
@@ -52,6 +53,8 @@ class Instance:
         store_time: StoreTime,
         lock_file: LockFile | None,
         store_is_local: bool,
+        replicas: int = 0,
+        fence: Fence | None = None,
     ) -> None:
         self.exchange = exchange
         self.identity = identity
@@ -62,6 +65,8 @@ class Instance:
         self.commands_after = "0-0"  # the newest command before this tenure
         self.command_handlers: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {}
         self._coordination = coordination
+        self._replicas = replicas
+        self._fence = fence or Fence()
         self._loop = asyncio.get_running_loop()
         self._claiming = Claiming(
             store=store,
@@ -72,15 +77,10 @@ class Instance:
             timing=timing,
             lock_file=lock_file,
             store_is_local=store_is_local,
+            replicas=replicas,
         )
         self._said = Publication(
-            fresh_status(
-                exchange,
-                identity,
-                timing,
-                now=iso(store_time.now_ms()),
-                lock_file=lock_file.identity if lock_file else None,
-            ),
+            fresh_status(exchange, identity, timing, now=iso(store_time.now_ms())),
             exchange=exchange,
             coordination=coordination,
             clock=clock,
@@ -159,14 +159,11 @@ class Instance:
     def refused(self, holder: bytes) -> StaleEpoch:
         """The error for a write the store refused; `holder` is what the status key held (`b""`: nothing)."""
         epoch = self._said.status.epoch
-        is_taken = bool(holder) and not lease.names_instance(holder, self.identity.instance_id)
-        if is_taken:
-            self._claiming.saw_holder(holder)
         return StaleEpoch(
             f'The store refused a write of "{self.exchange.name}" at epoch {epoch}: the status key holds '
             f"{'another claim' if holder else 'nothing'}. Nothing was written; this instance has stopped emitting.",
-            reason="taken" if is_taken else "missing",
-            holder=holder if is_taken else None,
+            reason="taken" if holder else "missing",
+            holder=holder or None,
             epoch=epoch,
         )
 
@@ -313,6 +310,7 @@ class Instance:
         Raises: ExchangeClaimed at the first claim, LeaseLost at a later one, ExchangeMisnamed, UnreadableKey,
         StoreUnavailable (unless patient), StoreDenied.
         """
+        self._fence.disarm()  # the work of the tenure before has ended
         lapsed, stop, previous = self._interruption.lost, self._interruption.stop, self._said.status
         own_deadline = self._heartbeat.lease.soft_deadline if self._heartbeat else 0.0
         self._end_heartbeat()
@@ -328,7 +326,7 @@ class Instance:
             previous, **tenure, epoch=None, last_heartbeat=iso(self.store_time.now_ms()), registered_at=None
         )
         claimed = await self._claim(first, own_deadline=own_deadline, patient=patient, is_first=previous.epoch is None)
-        self._lease, before = claimed.lease, _successor(claimed.before, previous)
+        self._lease, before = claimed.lease, successor(claimed.before, previous)
         self._interruption.lost = None
         if stop is not None and stop is self._interruption.stop and stop.is_lasting:
             self._interruption.stop = None  # it ended the tenure before; one that came since has yet to be obeyed
@@ -338,6 +336,7 @@ class Instance:
                 self._said.status,
                 **tenure,
                 epoch=claimed.lease.epoch,
+                lock_file=self._claiming.lock_file,
                 registered_at=now,
                 last_state_change=now,
                 desired_state=before.desired_state if before else self._said.status.desired_state,
@@ -346,12 +345,15 @@ class Instance:
         if before is not None:
             await self._claiming.record_loss(before)
         elif lapsed is not None and lapsed.reason != "taken":
-            self._said.put("lease_lapsed", about=previous, reason=lapsed.reason, newEpoch=claimed.lease.epoch)
+            told = self._said.put("lease_lapsed", about=previous, reason=lapsed.reason, newEpoch=claimed.lease.epoch)
+            # before our first renewal overwrites its snapshot, from which others would tell of it if we died now
+            await settled(told, timeout_s=LOSS_RECORD_ATTEMPTS * self.timing.attempt_timeout_s)
         self._begin_heartbeat(claimed.lease)
         log.info("claimed", exchange=self.exchange.name, epoch=claimed.lease.epoch)
 
     async def leave(self, *, by: str) -> None:
         """Stop if need be, flush the log, and give the exchange back. Bounded by a few attempts' time; never fails."""
+        self._fence.disarm()  # all work has ended
         try:
             if self._lease is not None and self._interruption.lost is None:
                 await self._give_back(self._lease, by=by)
@@ -399,6 +401,8 @@ class Instance:
 
     def _begin_heartbeat(self, held: Lease) -> None:
         self._last_tick = self.clock.now()
+        if self._last_tick < held.soft_deadline:  # else this tenure is over before any work of it has begun
+            self._fence.begin(held)
         self._heartbeat = self._said.heartbeat = Heartbeat(
             store=self._coordination.store,
             clock=self.clock,
@@ -408,6 +412,8 @@ class Instance:
             last_tick=lambda: self._last_tick,
             loop=self._coordination.loop,
             witness=self,
+            fence=self._fence,
+            replicas=self._replicas,
         )
         self._renewing = self._coordination.submit(self._heartbeat.run())
 
@@ -456,6 +462,8 @@ class Instance:
         """Take the end of the tenure, once: nothing passes `ensure_held` from here on, and the work is cancelled."""
         if self._interruption.lost is not None:
             return
+        if lost.holder is not None and self._lease is not None and not lease.succeeds(lost.holder, self._lease):
+            lost = LeaseLost(f"{lost} The store shows a tenure from before ours.", reason="missing")
         self._interruption.lost = lost
         if self._heartbeat is not None:
             self._heartbeat.abandon()
@@ -488,11 +496,3 @@ def _name_of(raw: bytes) -> str:
     except PerseusError:
         return "another program"
     return f"{holder.hostname} ({holder.instance_id or 'another program'})"
-
-
-def _successor(before: InstanceStatus | None, ours: InstanceStatus) -> InstanceStatus | None:
-    """Whose tenure came after `ours`, if it was another's: what a store tells that came back with old data is over."""
-    if before is None or before.instance_id == ours.instance_id:
-        return None
-    is_older = before.epoch is not None and ours.epoch is not None and before.epoch < ours.epoch
-    return None if is_older else before

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from perseus.clock import Clock, StoreTime, SystemClock
 from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StopRequested, StoreUnavailable
 from perseus.instances.control import obey
 from perseus.instances.coordination import coordinating
+from perseus.instances.fence import Fence
 from perseus.instances.identity import Identity, find_public_ip
 from perseus.instances.instance import Instance
 from perseus.instances.lockfile import LockFile
@@ -38,7 +39,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Setup:
-    """What an instance is made of. `store_url` may be `embedded`; `data_dir` holds its lock files and that store."""
+    """What an instance is made of. `store_url` may be `embedded`; `data_dir` holds its lock files and that store.
+
+    `fence`: ends the whole process when its lease is over, so for one that serves this exchange and nothing else.
+    """
 
     exchange: Exchange
     identity: Identity
@@ -47,6 +51,9 @@ class Setup:
     data_dir: Path
     public_ip_urls: Sequence[str] = ()
     unsafe_store: bool = False
+    wait_replicas: int = 0  # that must confirm every claim and renewal
+    fence: Fence | None = None
+    clock: Clock = field(default_factory=SystemClock)
 
 
 async def run_instance(setup: Setup, work: Work, *, idle: bool, shutdown: asyncio.Event) -> None:
@@ -57,22 +64,27 @@ async def run_instance(setup: Setup, work: Work, *, idle: bool, shutdown: asynci
     Raises: ExchangeClaimed at the start, LeaseLost when another instance has taken over, and whatever `work` raises.
     """
     async with attached(setup) as me:
-        serving = asyncio.create_task(_serve(me, work, idle=idle, shutdown=shutdown), name="serve")
-        ending = asyncio.create_task(shutdown.wait(), name="shutdown")
-        try:
-            await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                await _interrupt(me, serving)
-            await serving
-        except (asyncio.CancelledError, StopRequested, ExchangeClaimed, LeaseLost, StoreUnavailable):
-            if not shutdown.is_set():
-                raise
-        except Exception as error:
-            await me.report_error(error)
+        await serve(me, work, idle=idle, shutdown=shutdown)
+
+
+async def serve(me: Instance, work: Work, *, idle: bool, shutdown: asyncio.Event) -> None:
+    """The whole life of an instance that is attached and has claimed nothing yet: see `run_instance`."""
+    serving = asyncio.create_task(_serve(me, work, idle=idle, shutdown=shutdown), name="serve")
+    ending = asyncio.create_task(shutdown.wait(), name="shutdown")
+    try:
+        await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            await _interrupt(me, serving)
+        await serving
+    except (asyncio.CancelledError, StopRequested, ExchangeClaimed, LeaseLost, StoreUnavailable):
+        if not shutdown.is_set():
             raise
-        finally:
-            await _cancel(serving, ending)
-            await me.leave(by="signal" if shutdown.is_set() else "error")
+    except Exception as error:
+        await me.report_error(error)
+        raise
+    finally:
+        await _cancel(serving, ending)
+        await me.leave(by="signal" if shutdown.is_set() else "error")
 
 
 async def _interrupt(me: Instance, serving: asyncio.Task[None]) -> None:
@@ -146,7 +158,7 @@ async def _without_group(work: Awaitable[None]) -> None:
 @asynccontextmanager
 async def attached(setup: Setup) -> AsyncIterator[Instance]:
     """An instance with its connections, threads and background tasks, nothing claimed yet."""
-    clock: Clock = SystemClock()
+    clock = setup.clock
     async with AsyncExitStack() as stack:
         lock_file = stack.enter_context(LockFile(setup.data_dir, setup.exchange.id))
         is_local = setup.store_url == "embedded"
@@ -154,7 +166,7 @@ async def attached(setup: Setup) -> AsyncIterator[Instance]:
         store = Store(url)
         stack.push_async_callback(store.close)
         store_time = StoreTime(clock, on_step=partial(_warn_of_step, setup.exchange.name))
-        await _look_at(store, clock, store_time, unsafe=setup.unsafe_store, attempts=3 if is_local else 1)
+        await _look_at(store, clock, store_time, setup=setup, attempts=3 if is_local else 1)
         coordination = await stack.enter_async_context(coordinating(url, timeout_s=setup.timing.attempt_timeout_s))
         me = Instance(
             exchange=setup.exchange,
@@ -166,34 +178,45 @@ async def attached(setup: Setup) -> AsyncIterator[Instance]:
             store_time=store_time,
             lock_file=lock_file,
             store_is_local=is_local,
+            replicas=setup.wait_replicas,
+            fence=setup.fence,
         )
-        background = [
-            asyncio.create_task(me.tick(), name="tick"),
-            asyncio.create_task(obey(me), name="commands"),
-            asyncio.create_task(_publish_ip(me, setup.public_ip_urls), name="public IP"),
-        ]
-        try:
-            yield me
-        finally:
-            for task in background:
-                task.cancel()
-            for outcome in await asyncio.gather(*background, return_exceptions=True):
-                if isinstance(outcome, Exception):
-                    log.error("background_task_failed", error=repr(outcome))
+        await stack.enter_async_context(in_background(me, public_ip_urls=setup.public_ip_urls))
+        yield me
+
+
+@asynccontextmanager
+async def in_background(me: Instance, *, public_ip_urls: Sequence[str] = ()) -> AsyncIterator[None]:
+    """What an instance does besides its work, for the block: look at its deadline, obey commands, find its address."""
+    background = [
+        asyncio.create_task(me.tick(), name="tick"),
+        asyncio.create_task(obey(me), name="commands"),
+        asyncio.create_task(_publish_ip(me, public_ip_urls), name="public IP"),
+    ]
+    try:
+        yield
+    finally:
+        for task in background:
+            task.cancel()
+        for outcome in await asyncio.gather(*background, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("background_task_failed", error=repr(outcome))
 
 
 def _warn_of_step(exchange: str, by_ms: float) -> None:
     log.warning("clock_step", exchange=exchange, by_ms=round(by_ms))
 
 
-async def _look_at(store: Store, clock: Clock, store_time: StoreTime, *, unsafe: bool, attempts: int) -> None:
+async def _look_at(store: Store, clock: Clock, store_time: StoreTime, *, setup: Setup, attempts: int) -> None:
     """Refuse a store that cannot keep leases, warn of what else is wrong with it, and take its time.
 
     More than one attempt is for the embedded store: a server whose owner was just killed answers until it has saved.
     """
     for left in reversed(range(attempts)):
         try:
-            findings = await require_usable(store, clock=clock, unsafe=unsafe)
+            findings = await require_usable(
+                store, clock=clock, timing=setup.timing, replicas=setup.wait_replicas, unsafe=setup.unsafe_store
+            )
             store_time.observe(await store.time_ms())
         except StoreUnavailable:
             if not left:
@@ -202,7 +225,7 @@ async def _look_at(store: Store, clock: Clock, store_time: StoreTime, *, unsafe:
         else:
             break
     for finding in findings:
-        log.warning("store", finding=finding.name, says=finding.says, fix=finding.fix)
+        log.warning("store", finding=finding.name, says=finding.text, fix=finding.fix)
 
 
 async def _publish_ip(me: Instance, urls: Sequence[str]) -> None:
@@ -242,4 +265,5 @@ def setup_from(settings: Settings, exchange: Exchange, *, store_url: str | None 
         store_url=store_url or settings.store_url,
         data_dir=settings.data_dir,
         public_ip_urls=settings.public_ip_urls,
+        wait_replicas=settings.store_wait_replicas,
     )
