@@ -77,6 +77,8 @@ def test_network_serves_and_a_killed_instance_is_started_again_by_hand(up: Perse
     wait_until(lambda: "was killed by SIGKILL" in up.output, description="up says what was lost")
     assert "Start it again: `perseus run binance --simulated --symbols 2`" in up.output
     wait_until(lambda: card(data_dir)["health"] == "offline", description="the outage shows", every=0.2)
+    wait_until(lambda: "binance: the loss of its instance on" in up.output, description="up records it", timeout=15)
+    assert losses(data_dir) == 1
     assert perseus(data_dir, "status").returncode == 1
     assert up.is_running
 

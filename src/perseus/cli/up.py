@@ -27,7 +27,10 @@ from perseus.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from perseus.cli.live import LiveView
+    from perseus.model import InstanceStatus
+    from perseus.network.losses import LossWatch
     from perseus.network.observe import Network
+    from perseus.store import Store
 
 EVERY_S = 1.0
 STOP_WITHIN_S = 15.0
@@ -71,6 +74,7 @@ def _chosen(asked: Sequence[Exchange]) -> list[Exchange]:
 
 async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bool, symbols: str) -> int:
     from perseus.cli.live import LiveView
+    from perseus.network.observe import Network
 
     again = _again(settings, simulate=simulate, symbols=symbols)
     home = simulated_dir(settings.data_dir) if simulate else settings.data_dir
@@ -82,7 +86,8 @@ async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bo
                 running = await stack.enter_async_context(_simulator(settings))
                 _require_simulated(exchanges, running)
                 settings = as_simulated(settings, running)
-            network = await stack.enter_async_context(_network(settings))
+            store = await stack.enter_async_context(_store(settings))
+            network = Network(store)
             publish(running)
             view = LiveView(footer=_footer(settings, simulate=simulate))
             for line in _footer(settings, simulate=simulate):
@@ -91,25 +96,49 @@ async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bo
                 Supervised(exchange, _child(exchange, settings, symbols=symbols), network, view.note, again=again)
                 for exchange in exchanges
             ]
-            return await _until_stopped(instances, network, view, asked)
+            losses = _loss_watch(store, view, settings)
+            return await _until_stopped(instances, network, view, asked, losses=losses)
 
 
 @asynccontextmanager
-async def _network(settings: Settings) -> AsyncIterator[Network]:
-    """The store, run by us if it is the embedded one, and fit for leases; and what reads the network from it."""
+async def _store(settings: Settings) -> AsyncIterator[Store]:
+    """The store, run by us if it is the embedded one, and fit for leases."""
     from perseus.clock import SystemClock
-    from perseus.network.observe import Network
     from perseus.store import Store
     from perseus.store.check import require_usable
     from perseus.store.embedded import embedded_store
+    from perseus.timing import LeaseTiming
 
     async with AsyncExitStack() as stack:
         url = settings.store_url
         if settings.is_embedded:
             url = await stack.enter_async_context(embedded_store(settings.data_dir))
-        network = await stack.enter_async_context(Network(store := Store(url)))
-        await require_usable(store, clock=SystemClock(), unsafe=False)
-        yield network
+        store = Store(url)
+        stack.push_async_callback(store.close)
+        timing = LeaseTiming(settings.heartbeat_interval, settings.lease_ttl)
+        replicas = settings.store_wait_replicas
+        await require_usable(store, clock=SystemClock(), timing=timing, replicas=replicas, unsafe=False)
+        yield store
+
+
+def _loss_watch(store: Store, view: LiveView, settings: Settings) -> LossWatch:
+    """What puts a death on record although nobody starts the exchange again."""
+    from perseus.clock import SystemClock
+    from perseus.network.losses import LossWatch
+
+    def recorded(dead: InstanceStatus) -> None:
+        view.note(
+            f"{dead.exchange_name}: the loss of its instance on {dead.hostname}, last heard of at "
+            f"{dead.last_heartbeat}, is on record."
+        )
+
+    return LossWatch(
+        store,
+        clock=SystemClock(),
+        detected_by=f"perseus up on {settings.hostname}",
+        on_record=recorded,
+        on_trouble=view.note,
+    )
 
 
 @asynccontextmanager
@@ -167,18 +196,21 @@ def _child(exchange: Exchange, settings: Settings, *, symbols: str) -> Child:
 
 
 async def _until_stopped(
-    instances: Sequence[Supervised], network: Network, view: LiveView, asked: asyncio.Event
+    instances: Sequence[Supervised], network: Network, view: LiveView, asked: asyncio.Event, *, losses: LossWatch
 ) -> int:
     """Watch until a signal, or until every instance has refused to start; then stop everything. The exit code."""
     looking_after = [asyncio.create_task(each.look_after(), name=each.exchange.name) for each in instances]
     chosen = {each.exchange.id for each in instances}
     watching = asyncio.create_task(_watch(network, view, chosen=chosen), name="view")
+    recording = asyncio.create_task(losses.run(), name="losses")
     stopping = asyncio.create_task(asked.wait(), name="signal")
     refusing = asyncio.create_task(_all_refused(looking_after), name="refused")
-    tasks = [*looking_after, watching, stopping, refusing]
+    tasks = [*looking_after, watching, recording, stopping, refusing]
     try:
-        await asyncio.wait({watching, stopping, refusing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({watching, recording, stopping, refusing}, return_when=asyncio.FIRST_COMPLETED)
         if not asked.is_set():
+            if recording.done():
+                recording.result()  # it ends by a fault of ours only, which must not pass unseen
             return refusing.result() if refusing.done() else await watching
         view.note("Stopping: " + (", ".join(each.exchange.name for each in instances) or "nothing runs"))
         return 0

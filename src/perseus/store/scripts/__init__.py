@@ -27,6 +27,7 @@ def _read(name: str) -> Script:
 
 APPEND = _read("append")
 CLAIM = _read("claim")
+LOOK = _read("look")
 RECORD_LOSS = _read("record_loss")
 RELEASE = _read("release")
 RENEW = _read("renew")
