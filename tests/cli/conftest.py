@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,13 +33,17 @@ def feed(valkey: Server, data_dir: Path) -> Iterator[Callable[..., FeedProcess]]
 
 @pytest.fixture
 def perseus(valkey: Server, data_dir: Path) -> Iterator[Callable[..., PerseusProcess]]:
-    """Start `perseus ARGS` on the shared server: `perseus("run", "binance", "--idle", **settings)`."""
+    """Start `perseus ARGS` on the shared server: `perseus("run", "binance", "--idle", **settings)`.
+
+    `inside`: a command that runs it.
+    """
     with ExitStack() as cleanup:
 
-        def start(*args: str, **settings: str) -> PerseusProcess:
+        def start(*args: str, inside: Sequence[str] = (), **settings: str) -> PerseusProcess:
             process = PerseusProcess(
                 *args, data_dir=data_dir / "host-a", store_url=valkey.url, settings=QUICK | settings
             )
+            process.command = (*inside, *process.command)
             return cleanup.enter_context(process)
 
         yield start

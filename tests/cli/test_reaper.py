@@ -45,7 +45,7 @@ assert os.getpid() != 1
 class Container:
     """A program below PID 1 of a namespace, its output in one place. A context manager that leaves nothing running."""
 
-    def __init__(self, program: str, *, terminal: int | None = None) -> None:
+    def __init__(self, program: str, *, terminal: int | None = None, before: str = "") -> None:
         bind = die_with_parent()
 
         def prepare() -> None:
@@ -55,7 +55,7 @@ class Container:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self._process = subprocess.Popen(
-            as_pid_1([sys.executable, "-c", PRELUDE + program]),
+            as_pid_1([sys.executable, "-c", before + PRELUDE + program]),
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,9 +86,9 @@ class Container:
         return self._process.returncode, said.decode()
 
 
-def ran(program: str) -> tuple[int, str]:
-    """Run the program to its end; exit code and output."""
-    with Container(program) as container:
+def ran(program: str, *, before: str = "") -> tuple[int, str]:
+    """Run the program to its end, `before` in PID 1 ahead of everything; exit code and output."""
+    with Container(program, before=before) as container:
         return container.ended()
 
 
@@ -106,6 +106,11 @@ def test_exit_code_is_passed_on(code: int) -> None:
 def test_death_by_a_signal_is_passed_on_as_shells_do() -> None:
     """PID 1 cannot die by it itself."""
     assert ran("os.kill(os.getpid(), signal.SIGTERM)") == (128 + signal.SIGTERM, "")
+
+
+def test_ends_are_noticed_where_the_parent_ignored_them() -> None:
+    """An ignored SIGCHLD outlives exec, and the kernel then reaps without a word: the container would hang."""
+    assert ran("sys.exit(3)", before="import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n") == (3, "")
 
 
 def test_sigkill_is_explained() -> None:

@@ -37,6 +37,22 @@ def test_signal_gives_the_lease_back_and_ends_with_0(perseus: Perseus, valkey: S
     assert json.loads(valkey.call("GET", keys.last(2)))["releasedAt"]
 
 
+def test_instance_without_a_fence_says_so_and_serves(perseus: Perseus) -> None:
+    """A sandbox may refuse kernel timers; that the fence is missing must be known before it is needed."""
+    process = perseus("run", "binance", "--idle", inside=("prlimit", "--sigpending=0"))
+    process.wait_for_state("idle")
+    (line,) = [line for line in process.output.splitlines() if "fence_unavailable" in line]
+    assert "no timer can be made" in line
+    assert process.stop_signal() == 0
+
+
+def test_instance_with_a_fence_says_nothing(perseus: Perseus) -> None:
+    """The usual case."""
+    process = perseus("run", "binance", "--idle")
+    process.wait_for_state("idle")
+    assert "fence" not in process.output
+
+
 def test_claimed_exchange_is_3_with_who_has_it(
     perseus: Perseus, feed: Callable[..., FeedProcess], valkey: Server
 ) -> None:

@@ -102,6 +102,22 @@ async def test_dead_or_frozen_primary_is_replaced_for_a_process_that_goes_on(
     assert {type(error) for error in writer.failed} <= {StoreUnavailable, StoreRefused}
 
 
+async def test_caller_that_gives_up_first_finds_the_new_primary_too(
+    deployment: Cluster | SentinelTrio, connect: Connect
+) -> None:
+    """A renewal has a bound of its own; a call it ends tells as much about the node as one that ran out of time."""
+    store = connect(deployment.url, timeout=TIMEOUT_S)
+    await claimed_epoch(store)
+    began = time.monotonic()
+    primary_of(deployment).pause()
+    while True:
+        with suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(TIMEOUT_S / 2):
+                await store.get(STATUS)
+                break
+        assert time.monotonic() - began < RECOVERED_WITHIN_S, "it keeps to the frozen primary"
+
+
 async def test_planned_failover_of_a_cluster_loses_no_accepted_write(cluster: Cluster, connect: Connect) -> None:
     """The old primary holds back its clients until its replica has everything, then sends them on."""
     store = connect(cluster.url, timeout=TIMEOUT_S)

@@ -48,6 +48,16 @@ async def test_note_of_another_primary_counts_for_nothing(promoted: Server, conn
     assert promoted.call("GET", PRIMARY).partition(b" ")[0] in promoted.call("INFO", "replication")
 
 
+async def test_note_from_the_future_is_made_anew(promoted: Server, connect: Connect) -> None:
+    """After the clock was set back by an hour, nobody could claim for an hour."""
+    store = connect(promoted.url)
+    first = await claim(store, least_s=2)
+    promoted.call("SET", PRIMARY, f"{first.server_id} {first.server_us + 3_600_000_000}", "EX", 1000)
+    assert (await claim(store, least_s=2)).rest == [b"2"]
+    noted = int(promoted.call("GET", PRIMARY).partition(b" ")[2])
+    assert noted < first.server_us + 60_000_000
+
+
 async def test_append_only_file_is_no_help_after_a_promotion(promoted: Server, connect: Connect) -> None:
     """What the old primary had on its disk never reached this one."""
     assert (await claim(connect(promoted.url), least_s=10**6, is_durable=True)).outcome == "SETTLING"

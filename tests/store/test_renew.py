@@ -125,8 +125,8 @@ async def test_renewal_and_release_wake_those_who_wait(store: Store, server: Ser
 async def test_payload_passes_through_unchanged(store: Store) -> None:
     """Encoding JSON in Lua turns 16-digit integers into 1.78e+15 and [] into {}."""
     await claimed_epoch(store)
-    await renew(store, rev=2, epoch=1_795_378_173_828_123, failures=[], note='é "quoted" \\u0000')
+    await renew(store, rev=2, big=1_795_378_173_828_123, failures=[], note='é "quoted" \\u0000')
     raw = await store.get(STATUS)
     assert raw is not None
-    sent = payload(rev=2, epoch=1_795_378_173_828_123, failures=[], note='é "quoted" \\u0000')
+    sent = payload(rev=2, big=1_795_378_173_828_123, failures=[], note='é "quoted" \\u0000')
     assert raw == json.dumps(sent).encode()

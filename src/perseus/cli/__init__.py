@@ -2,7 +2,7 @@
 
 Commands are imported when they are used, so that `perseus --help` stays fast. Exit codes: 0 fine, 1 not as it should
 be, 2 cannot tell, 3 exchange claimed by another instance, 4 lease lost, 64 bad usage, 78 bad configuration, 130 ended
-by Ctrl-C.
+by Ctrl-C, 137 killed.
 """
 
 from __future__ import annotations

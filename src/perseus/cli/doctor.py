@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
 import msgspec
 
+from perseus.cli.host import check_host
+from perseus.cli.leases import check_holders, check_timing
 from perseus.cli.options import reading, settings_options
-from perseus.cli.output import echo_json, glyph, painted
-from perseus.errors import PerseusError, StoreDenied, StoreUnavailable, UnreadableKey
+from perseus.cli.output import echo_json, glyph, painted, wrapped
+from perseus.errors import PerseusError, StoreDenied, StoreUnavailable
 from perseus.settings import SettingRow, Settings
 from perseus.store import Store
-from perseus.store.check import Finding, Severity, check_store
-from perseus.store.rights import check_rights
+from perseus.store.check import check_usable
+from perseus.store.facts import user_of
+from perseus.store.findings import Finding, Severity, fine, grant
+from perseus.store.rights import rights_denied
+from perseus.timing import LeaseTiming
 
 _LOOKS = {
     Severity.OK: ("✔", "ok", "green"),
+    Severity.UNKNOWN: ("?", "??", "cyan"),
     Severity.WARN: ("▲", "!!", "yellow"),
+    Severity.DOWN: ("✖", "XX", "red"),
     Severity.REFUSE: ("✖", "XX", "red"),
 }
+_KEEPS_FROM_RUNNING = (Severity.DOWN, Severity.REFUSE)
+_NAME_WIDE = 14
 
 
 class SettingView(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +52,10 @@ class DoctorView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class _Diagnosis(NamedTuple):
-    findings: list[Finding]
+    """What is said of the store and of its leases. `exit_code`: 0, or why the store could not be looked at."""
+
+    store: list[Finding]
+    leases: list[Finding]
     exit_code: int
 
 
@@ -57,36 +68,57 @@ def doctor(*, as_json: bool, settings: Settings) -> int:
     Exit code 0 if instances can run here (warnings are worth a look), 1 if not, 2 if the store cannot be reached, 78
     if it refuses our credentials.
     """
-    of_store = asyncio.run(_store(settings))
-    findings = [*of_store.findings, _data_dir(settings), _admin(settings), _port(settings)]
-    refused = any(finding.severity is Severity.REFUSE for finding in findings)
-    exit_code = of_store.exit_code or int(refused)
+    of_host = check_host(settings)
+    diagnosis = asyncio.run(_diagnosis(settings))
+    findings = [*diagnosis.store, *diagnosis.leases, *of_host]
+    refused = any(finding.severity in _KEEPS_FROM_RUNNING for finding in findings)
+    exit_code = diagnosis.exit_code or int(refused)
     if as_json:
         rows = [SettingView(name=row.name, value=row.value, source=row.source) for row in settings.rows()]
         echo_json(msgspec.json.encode(DoctorView(findings=findings, settings=rows, exit_code=exit_code)))
-    else:
-        for line in [*_findings_text(findings), "", *_settings_text(settings.rows())]:
+        return exit_code
+    for title, those in (("The store", diagnosis.store), ("Leases", diagnosis.leases), ("This host", of_host)):
+        click.echo(painted(title, bold=True))
+        for line in _findings_text(those):
             click.echo(line)
+        click.echo()
+    for line in (*_settings_text(settings.rows()), "", _summary(findings, exit_code=exit_code)):
+        click.echo(line)
     return exit_code
 
 
-async def _store(settings: Settings) -> _Diagnosis:
+async def _diagnosis(settings: Settings) -> _Diagnosis:
     from perseus.clock import SystemClock
 
+    timing = LeaseTiming(settings.heartbeat_interval, settings.lease_ttl)
+    said = check_timing(timing)
     try:
         async with reading(settings) as store:
-            findings = await check_store(store, clock=SystemClock())
-            return _Diagnosis([_reached(store), *findings, *await check_rights(store)], 0)
-    except (StoreUnavailable, StoreDenied, UnreadableKey) as error:
-        if settings.is_embedded and isinstance(error, StoreUnavailable):
-            return _Diagnosis([await _embedded_could_run(settings)], error.exit_code)
-        says, check, fix = str(error).partition(" Check ")
-        finding = Finding(name="store", severity=Severity.REFUSE, says=says, fix=f"{check.strip()} {fix}".strip())
-        return _Diagnosis([finding], error.exit_code)
+            try:
+                usable, holders = await asyncio.gather(
+                    check_usable(store, clock=SystemClock(), timing=timing, replicas=settings.store_wait_replicas),
+                    check_holders(store, timing),
+                )
+            except StoreDenied as error:
+                return _Diagnosis([_denied(error, store)], [said], error.exit_code)
+            return _Diagnosis([fine("store", f"{store.url} answers."), *usable], [said, *holders], 0)
+    except StoreUnavailable as error:
+        if settings.is_embedded:
+            return _Diagnosis([await _embedded_could_run(settings)], [said], error.exit_code)
+        says, _, fix = str(error).partition(" Check ")
+        fix = f"Check {fix}" if fix else "See that STORE_URL names it rightly; docs/store.md has every form."
+        return _Diagnosis([Finding(name="store", severity=Severity.DOWN, says=says, fix=fix)], [said], error.exit_code)
 
 
-def _reached(store: Store) -> Finding:
-    return Finding(name="store", severity=Severity.OK, says=f"{store.url} answers.")
+def _denied(error: StoreDenied, store: Store) -> Finding:
+    says, _, fix = str(error).partition(" Check ")
+    right = rights_denied(error)
+    return Finding(
+        name="store",
+        severity=Severity.REFUSE,
+        says=says,
+        fix=grant(user_of(store), right) if right else f"Check {fix}",
+    )
 
 
 async def _embedded_could_run(settings: Settings) -> Finding:
@@ -95,7 +127,8 @@ async def _embedded_could_run(settings: Settings) -> Finding:
     try:
         binary = server_binary()
     except PerseusError as error:
-        return Finding(name="store", severity=Severity.REFUSE, says=str(error), fix="")
+        says, _, fix = str(error).partition(" Run ")
+        return Finding(name="store", severity=Severity.REFUSE, says=says, fix=f"Run {fix}")
     return Finding(
         name="store",
         severity=Severity.WARN,
@@ -104,55 +137,16 @@ async def _embedded_could_run(settings: Settings) -> Finding:
     )
 
 
-def _data_dir(settings: Settings) -> Finding:
-    path = settings.data_dir
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        return Finding(name="data directory", severity=Severity.OK, says=f"{path} can be written.")
-    return Finding(
-        name="data directory",
-        severity=Severity.REFUSE,
-        says=f"{path} cannot be written ({existing} {'is no directory' if not existing.is_dir() else 'refuses it'}).",
-        fix="Make it writable, or set PERSEUS_DATA_DIR to a directory that is.",
-    )
-
-
-def _admin(settings: Settings) -> Finding:
-    if settings.admin_email:
-        return Finding(name="admin", severity=Severity.OK, says=f"{settings.admin_email} is shown on the cards.")
-    return Finding(
-        name="admin",
-        severity=Severity.WARN,
-        says="ADMIN_EMAIL is not set: nobody can tell whose instance this is.",
-        fix="Set PERSEUS_ADMIN_EMAIL and PERSEUS_ADMIN_NAME.",
-    )
-
-
-def _port(settings: Settings) -> Finding:
-    where = f"{settings.host}:{settings.port}"
-    try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, settings.port))
-    except OSError as error:
-        used = error.errno == errno.EADDRINUSE
-        return Finding(
-            name="port",
-            severity=Severity.WARN,
-            says=f"{where} is in use by another program." if used else f"{where} cannot be used: {error.strerror}.",
-            fix="Set PERSEUS_PORT (or PERSEUS_HOST) to a free one before a web server is started here.",
-        )
-    return Finding(name="port", severity=Severity.OK, says=f"{where} is free.")
-
-
 def _findings_text(findings: Sequence[Finding]) -> list[str]:
     lines = []
+    indent = " " * (_NAME_WIDE + 5)
     for finding in findings:
         symbol, plain, colour = _LOOKS[finding.severity]
-        lines.append(f"{painted(glyph(symbol, plain), colour, bold=True)} {finding.name:<15} {finding.says}")
+        mark = painted(glyph(symbol, plain), colour, bold=True)
+        text = wrapped(f"{indent}{finding.text}", stream=sys.stdout, indent=indent)[len(indent) :]
+        lines.append(f"  {mark} {finding.name:<{_NAME_WIDE}} {text}")
         if finding.fix and finding.severity is not Severity.OK:
-            lines.append(f"  {'':<15} {painted(f'Fix: {finding.fix}', bold=True)}")
+            lines.append(painted(wrapped(f"{indent}Fix: {finding.fix}", stream=sys.stdout, indent=indent), bold=True))
     return lines
 
 
@@ -163,3 +157,19 @@ def _settings_text(rows: Sequence[SettingRow]) -> list[str]:
     return lines + [
         f"  {row.name:<{wide}}  {row.value:<{min(long, 50)}}  {painted(row.source, dim=True)}" for row in rows
     ]
+
+
+def _summary(findings: Sequence[Finding], *, exit_code: int) -> str:
+    """What it comes to: the last line, where a terminal shows it."""
+    stops = dict.fromkeys(finding.name for finding in findings if finding.severity in _KEEPS_FROM_RUNNING)
+    counts = Counter(finding.severity for finding in findings)
+    warnings, unknown = counts[Severity.WARN], counts[Severity.UNKNOWN]
+    rest = [f"{warnings} to be looked at"] if warnings else []
+    rest += [f"{unknown} not known"] if unknown else []
+    if stops:
+        verdict = painted(f"Instances cannot run here: {', '.join(stops)}.", "red", bold=True)
+    elif exit_code:
+        verdict = painted("Half is not known: no store runs.", "yellow", bold=True)
+    else:
+        verdict = painted("Instances can run here.", "green", bold=True)
+    return f"{verdict} {', '.join(rest).capitalize()}." if rest else verdict

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 
+from perseus.cli.output import SENDERS_OF_SIGKILL
 from perseus.cli.processes import Child, how_it_ended
 from perseus.clock import unix_ms
 from perseus.errors import BadConfiguration, BadUsage, ExchangeClaimed, LeaseLost, StoreUnavailable
@@ -42,6 +44,8 @@ class Supervised:
             self._note(f"{self.exchange.name} was not started: {words}")
             return code
         why = f": {words}" if words else "."
+        if code == -signal.SIGKILL:
+            why = f" by {SENDERS_OF_SIGKILL}."
         if code == LeaseLost.exit_code:
             why = f", because another instance has taken over{why}"
         self._note(
@@ -55,7 +59,10 @@ class Supervised:
         return await self.child.wait()
 
     async def _wait_for_lease(self, code: int) -> int:
-        """Start it again when the lease of an instance that is dead has run out; give up if its holder lives."""
+        """Start it again when the lease of an instance that is dead has run out; give up if its holder lives.
+
+        A dead one of this data directory is succeeded at once where that can be proven, so this is for all others.
+        """
         first = await self._card()
         ttl_ms = first.status.ttl_ms if first and first.status else None
         until = asyncio.get_running_loop().time() + (ttl_ms or FOREIGN_TTL_MS) / 1000 + SLACK_S

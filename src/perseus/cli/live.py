@@ -74,7 +74,7 @@ class LiveView:
         elif self._last is not None:
             lines.append(painted(headline(self._last.cards, observed_ms=self._last.store_ms), bold=True))
         for card in self._last.cards if self._last else ():
-            lines += ["", *block(card, now_ms=self._last.store_ms if self._last else 0)]
+            lines += ["", *block(card, now_ms=card.observed_ms)]
         lines += ["", *self._notes, *self.footer]
         start = _HOME if self._drawn else "\x1b[2J" + _HOME
         self._drawn = True

@@ -12,6 +12,9 @@ from typing import TextIO
 import click
 
 LONGEST_LINE = 120
+SENDERS_OF_SIGKILL = (
+    "its own fence, if it had been paused or had hung past its lease; the kernel, if memory ran out; or a person"
+)
 
 
 def complain(text: str, *, faults: tuple[str, ...] = (), debug: bool = False) -> None:

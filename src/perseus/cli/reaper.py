@@ -25,6 +25,7 @@ def ended_under_us() -> int | None:
     if os.getpid() != 1:
         return None
     watched = {signal.SIGCHLD, *PASSED_ON}
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as whoever started us may have, it would never come
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)  # what comes meanwhile waits for `sigwaitinfo`
     child = os.fork()
     if child == 0:

@@ -46,7 +46,7 @@ async def _once(settings: Settings, exchanges: Sequence[Exchange], *, as_json: b
     else:
         click.echo(headline(cards, observed_ms=observation.store_ms))
         for card in cards:
-            click.echo("\n".join(["", *block(card, now_ms=observation.store_ms)]))
+            click.echo("\n".join(["", *block(card, now_ms=card.observed_ms)]))
     return exit_code(cards)
 
 

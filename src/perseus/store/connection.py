@@ -265,6 +265,10 @@ class Store:
                 f"The store at {self.url} did not answer {what} within {self._timeout + extra_s:g} s; whether it was "
                 f"done is unknown. Check that the server runs and is reachable, then `perseus doctor`."
             ) from error
+        except asyncio.CancelledError:
+            if not extra_s:  # given up by its caller, perhaps because this node is silent; one that blocks may be
+                self._topology.doubt(key)
+            raise
         except (rex.RedisError, OSError) as error:
             raise self._translated(error, what, key, about=about) from error
 
