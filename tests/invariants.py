@@ -78,11 +78,13 @@ class Landed:
 class History:
     """Everything recorded about one exchange in one trial. `released`: the epochs seen given back.
 
-    `keeps_data`: the store never lost anything it had confirmed. `keeps_time`: its clock was not stepped and it lost
-    no lease, so nobody may even believe to hold the exchange once another does.
+    `believed`: moments at which an instance knew that it may emit. `keeps_data`: the store never lost anything it had
+    confirmed. `keeps_time`: its clock was not stepped and it lost no lease, so nobody may even believe to hold the
+    exchange once another does.
     """
 
     claims: list[Claim] = field(default_factory=list)
+    believed: list[Claim] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     landed: list[Landed] = field(default_factory=list)
@@ -96,9 +98,15 @@ class BrokenPromise(AssertionError):
     """The history shows what must never happen."""
 
 
+def violations(history: History) -> dict[str, list[str]]:
+    """What the history shows that must never happen, by rule; {} for a correct one."""
+    found = {rule.__name__: list(rule(history)) for rule in RULES}
+    return {rule: each for rule, each in found.items() if each}
+
+
 def judge(history: History) -> None:
     """Check every invariant. Raises: BrokenPromise with all violations."""
-    found = [f"{rule.__name__}: {violation}" for rule in RULES for violation in rule(history)]
+    found = [f"{rule}: {violation}" for rule, each in violations(history).items() for violation in each]
     if found:
         shown = found[:20] + ([f"… and {len(found) - 20} more"] if len(found) > 20 else [])
         raise BrokenPromise("the history breaks what is promised:\n" + "\n".join(shown))
@@ -160,6 +168,12 @@ def nobody_believes_after_another_holds(history: History) -> Iterator[str]:
         if (since := _succeeded_at(history, write.epoch)) < write.asked:
             late_s = write.asked - since
             yield f"epoch {write.epoch} still emitted write {write.n}, {late_s:.3f} s after a higher epoch held"
+    last: dict[int, float] = {}
+    for belief in history.believed:
+        last[belief.epoch] = max(belief.at, last.get(belief.epoch, 0.0))
+    for epoch, at in last.items():
+        if (since := _succeeded_at(history, epoch)) < at:
+            yield f"epoch {epoch} still believed to hold {at - since:.3f} s after a higher epoch held"
 
 
 def nothing_lands_after_another_holds(history: History) -> Iterator[str]:
@@ -214,23 +228,29 @@ def transitions_follow_one_another(history: History) -> Iterator[str]:
 
 
 def every_loss_has_one_record(history: History) -> Iterator[str]:
-    """A tenure that ended without a release is told of, by `instance_lost` at most once; no other one is."""
+    """A tenure that ended without a release is told of, by `instance_lost` at most once; no other one is.
+
+    What a dead instance had still to say may land after the record of its loss, and a stopped one may tell that it lost
+    its lease; but nobody records the loss of one that is known to have stopped, or was given back.
+    """
     ends: dict[int, list[str]] = defaultdict(list)
     states: dict[int, str] = {}
     for entry in _without_repeats(history.entries):
-        if entry["epoch"] and entry["event"] in ENDS:
-            ends[int(entry["epoch"])].append(entry["event"])
-        if entry["epoch"] and entry["event"] == "state_transition":
-            states[int(entry["epoch"])] = entry["toState"]
-    renewed = {status["epoch"] for status in _payloads(history) if status["rev"] >= 1}
-    newest = max(renewed | {claim.epoch for claim in history.claims}, default=0)
-    for epoch in sorted(renewed | set(ends)):
-        told, on_purpose = ends[epoch], states.get(epoch) == "stopped" or epoch in history.released
-        if on_purpose and told:
-            yield f"epoch {epoch} ended on purpose, but the log has {told}"
-        elif epoch == newest and "instance_lost" in told:
+        epoch = int(entry["epoch"] or 0)
+        if epoch and entry["event"] in ENDS:
+            ends[epoch].append(entry["event"])
+            is_known_to_have_stopped = states.get(epoch) == "stopped" and entry["event"] == "instance_lost"
+            if is_known_to_have_stopped or epoch in history.released:
+                yield f"epoch {epoch} ended on purpose, but the log has {ends[epoch]}"
+        if epoch and entry["event"] == "state_transition":
+            states[epoch] = entry["toState"]
+    renewed = {status["epoch"]: status.get("connectionState") for status in _payloads(history) if status["rev"] >= 1}
+    newest = max({*renewed, *(claim.epoch for claim in history.claims)}, default=0)
+    for epoch in sorted({*renewed, *ends}):
+        told, stopped = ends[epoch], "stopped" in (states.get(epoch), renewed.get(epoch))
+        if epoch == newest and "instance_lost" in told:
             yield f"epoch {epoch} is alive, but the log has {told}"
-        elif epoch != newest and not on_purpose and not told:
+        elif epoch != newest and not (stopped or epoch in history.released) and not told:
             yield f"epoch {epoch} ended without a release, and the log does not tell"
         if any(told.count(event) > 1 for event in ENDS):
             yield f"the end of epoch {epoch} is recorded more than once: {told}"
@@ -251,10 +271,19 @@ RULES = (
 
 
 def _payloads(history: History) -> Iterator[Mapping[str, Any]]:
-    """What the status key held, in order, as far as an instance of ours wrote it."""
+    """What the status key held, in order, as far as an instance of ours wrote it.
+
+    A store that lost data may show again what it held before: that is nobody's doing. What goes on from there is.
+    """
+    newest: dict[str, int] = {}
     for sample in history.samples:
-        if sample.status is not None and "claimId" in sample.status:
-            yield sample.status
+        if sample.status is None or "claimId" not in sample.status:
+            continue
+        claim_id, rev = sample.status["claimId"], sample.status["rev"]
+        if not history.keeps_data and rev <= newest.get(claim_id, -1):
+            continue
+        newest[claim_id] = max(rev, newest.get(claim_id, rev))
+        yield sample.status
 
 
 def _succeeded_at(history: History, epoch: int) -> float:

@@ -98,6 +98,17 @@ def test_end_on_purpose_needs_no_record() -> None:
     judge(history)
 
 
+def test_old_data_of_a_store_are_not_condemned() -> None:
+    """It came back with what it held before; that the old tenure goes on from there would be another matter."""
+    history = takeover()
+    history.keeps_data = False
+    history.samples += [Sample(19.0, 19.1, status(OLD, 4)), Sample(21.0, 21.1, status(NEW, 1))]
+    judge(history)
+    history.samples.append(Sample(22.0, 22.1, status(OLD, 5)))
+    with pytest.raises(BrokenPromise, match="went from epoch 200 to 100"):
+        judge(history)
+
+
 def _epoch_shared(history: History) -> None:
     history.claims.append(Claim(15.0, "c", NEW))
 
@@ -121,6 +132,10 @@ def _accepted_late(history: History) -> None:
 
 def _believed_late(history: History) -> None:
     history.writes.append(Write("a", OLD, 3, 15.3, 15.4, "refused"))
+
+
+def _believed_in_silence(history: History) -> None:
+    history.believed += [Claim(15.3, "a", OLD), Claim(9.0, "a", OLD), Claim(15.3, "b", NEW)]
 
 
 def _landed_late(history: History) -> None:
@@ -170,7 +185,8 @@ BROKEN: dict[str, Callable[[History], None]] = {
     "epochs_only_rise": _epoch_fell,
     "rev_rises_within_a_tenure": _rev_fell,
     "only_the_holder_is_accepted": _accepted_late,
-    "nobody_believes_after_another_holds": _believed_late,
+    "nobody_believes_after_another_holds: .*emitted": _believed_late,
+    "nobody_believes_after_another_holds: epoch 100 still believed": _believed_in_silence,
     "nothing_lands_after_another_holds": _landed_late,
     "store_has_what_it_accepted: .*accepted but is not": _accepted_but_gone,
     "store_has_what_it_accepted: .*refused but is": _refused_but_there,

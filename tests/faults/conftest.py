@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.outcomes import BY_SCENARIO, summary
 from tests.support.pool import TRIALS, Pool
 from tests.support.system import short_directory
 from tests.support.trials import in_trials
@@ -19,6 +20,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(seconds))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """At full strength, say what the trials of each scenario came to."""
+    if TRIALS > 3 and BY_SCENARIO:
+        terminalreporter.section(f"{TRIALS} trials of each scenario: recovery after the fault, and what was judged")
+        for line in summary():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

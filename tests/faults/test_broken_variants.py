@@ -10,14 +10,25 @@ from typing import Any, NamedTuple
 
 from tests.faults.test_clocks import STEPPABLE, wrong_by_days
 from tests.faults.test_crash import killed_and_claimed_elsewhere
+from tests.faults.test_failover import cut_off_and_forgotten, replica_frozen
+from tests.faults.test_fence import (
+    FENCED,
+    renewed_for_several_leases,
+    stopped_past_its_lease,
+    stopped_under_pid_1,
+)
 from tests.faults.test_lost_messages import (
     late_answers_then_none,
     late_renewal_of_our_own,
     late_renewal_of_the_tenure_before,
     lost_claim_reply,
 )
+from tests.faults.test_old_data import emptied_under_a_holder_cut_off, older_holder_shown_again
 from tests.faults.test_pauses import blocked, stopped_in_the_middle_of_a_write
-from tests.faults.test_store_away import restarted_empty_under_an_idle_holder
+from tests.faults.test_store_away import restarted_empty_under_an_idle_holder, stopped_for_longer_than_the_ttl
+from tests.faults.test_takeover import OWN as DURABLE_SERVER
+from tests.faults.test_takeover import in_namespaces
+from tests.faults.test_watchers import restarted_empty_under_three_instances
 from tests.faults.variants import VARIANTS
 from tests.support.pool import AT_ONCE
 from tests.support.trials import Scenario
@@ -48,7 +59,23 @@ CAUGHT_BY: dict[str, Catch] = {
         partial(stopped_in_the_middle_of_a_write, through="value"), "a late write was accepted"
     ),
     "an older status lands after a newer one": Catch(late_renewal_of_our_own, "rev_rises_within_a_tenure"),
+    "fence never armed": Catch(stopped_past_its_lease, "it outlived its lease"),
+    "fence not re-armed": Catch(renewed_for_several_leases, "ended with -9"),
+    "fence not disarmed": Catch(partial(stopped_for_longer_than_the_ttl, options=FENCED), "is_running", {}),
+    "serving as PID 1": Catch(stopped_under_pid_1, r"waited 2 s until .* ends"),
+    "takeover by pid alone": Catch(
+        partial(in_namespaces, contained="claimer"), "it took over from a living holder", DURABLE_SERVER
+    ),
+    "epoch only from the counter": Catch(cut_off_and_forgotten, "the clock alone must keep epochs rising", {}),
+    "no wait after a store restart": Catch(emptied_under_a_holder_cut_off, "epoch .* still believed to hold", {}),
+    "no wait after a failover": Catch(cut_off_and_forgotten, "epoch .* still believed to hold", {}),
+    "an older holder counts as a successor": Catch(older_holder_shown_again, "until it holds a new epoch", {}),
+    "unacknowledged renewal moves the deadline": Catch(replica_frozen, "until it stops", {}),
+    "WAIT on another connection": Catch(replica_frozen, "until it stops", {}),
     "renewing for a hung feed": Catch(blocked, "until the status key is gone"),
+    "loss recorded on any missing key": Catch(
+        restarted_empty_under_three_instances, "living instances were recorded as lost", {}
+    ),
 }
 
 

@@ -102,6 +102,7 @@ async def stepped_under_a_holder(trial: Trial, seconds: int) -> None:
     await asyncio.sleep(trial.pause_s())
     trial.keeps_time = seconds < 0
     await stepped(trial, seconds)
+    trial.fault_is_over(within_s=2)
     if seconds > 0:  # the store says that the lease is over
         await trial.until(lambda: trial.status().get("epoch", 0) > old["epoch"], description="it holds a new epoch")
     await trial.until(lambda: "clock_step" in feed.output, description="the step is warned of")
@@ -130,7 +131,12 @@ class Other:
         self._claimer = Claimer(
             store, clock=trial.clock, store_time=StoreTime(trial.clock), exchange=BINANCE, instance_id="other"
         )
-        status: dict[str, Any] = trial.status() | {"instanceId": "other", "claimId": "other", "hostname": "host-b"}
+        status: dict[str, Any] = trial.status() | {
+            "instanceId": "other",
+            "claimId": "other",
+            "hostname": "host-b",
+            "lockFile": None,
+        }
         self._status = msgspec.structs.replace(msgspec.convert(status, InstanceStatus), rev=0)
 
     async def claim(self) -> Claimed:

@@ -20,6 +20,7 @@ async def killed_and_claimed_elsewhere(trial: Trial) -> None:
     assert "host-a (IP unknown)" in told
     assert f"connected since {dead['connectedAt']}" in told
     await trial.gone()
+    trial.fault_is_over(within_s=2)
     second = trial.feed("host-b")
     heir = await trial.emitting(second)
     assert heir["epoch"] > dead["epoch"], "no new epoch"

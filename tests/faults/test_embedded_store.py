@@ -72,8 +72,6 @@ async def owner_killed(trial: Trial) -> None:
     await trial.until(lambda: len(servers(trial)) == 1, description="the other brings the store back")
     await is_active(trial, other, "kraken")
     heir = trial.feed(exchange="binance", store_url="embedded")
-    if not await held_until(heir):
-        heir = trial.feed(exchange="binance", store_url="embedded")
     await is_active(trial, heir, "binance", above=first["epoch"])
     log = await entries(trial, "binance")
     assert [entry["toState"] for entry in log[:3]] == ["starting", "warming", "active"], "the data is there again"
@@ -82,17 +80,6 @@ async def owner_killed(trial: Trial) -> None:
     await trial.terminate(heir)
     await trial.terminate(other)
     assert servers(trial) == []
-
-
-async def held_until(heir: FeedProcess) -> bool:
-    """Whether the newcomer got the exchange; otherwise wait until the dead one's lease is over."""
-    while heir.is_running and "claimed" not in heir.output:
-        await asyncio.sleep(0.05)
-    if heir.is_running:
-        return True
-    assert heir.process.returncode == 3, heir.output[-3000:]
-    await asyncio.sleep(5)  # the TTL and a second: nothing renews that lease
-    return False
 
 
 async def test_killed_owner_leaves_no_orphan_and_the_data_to_the_next(repeat: Repeat) -> None:
@@ -108,8 +95,6 @@ async def only_process_killed(trial: Trial) -> None:
     first.kill9()
     await trial.until(lambda: servers(trial) == [], description="no server is left")
     second = trial.feed(store_url="embedded")
-    if not await held_until(second):
-        second = trial.feed(store_url="embedded")
     after = await is_active(trial, second, "binance", above=before["epoch"])
     assert after["epoch"] > before["epoch"]
     lost = [entry for entry in await entries(trial, "binance") if entry["event"] == "instance_lost"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tests.support.trials import TTL_S, FeedProcess, Trial
 
 Repeat = Callable[..., Awaitable[None]]
+BACK_WITHIN_S = (
+    TTL_S + 1 + 2
+)  # a store just restarted is given a TTL and a second, in whole seconds; an attempt, a start
 
 
 async def comes_back(trial: Trial, feed: FeedProcess, old: dict[str, object]) -> None:
@@ -23,15 +26,16 @@ async def comes_back(trial: Trial, feed: FeedProcess, old: dict[str, object]) ->
     assert trial.transitions(new["epoch"]) == ["starting", "warming", "active"]
 
 
-async def stopped_for_longer_than_the_ttl(trial: Trial) -> None:
-    """Stop the server, data saved, and start it again when the lease is long over."""
-    feed = trial.feed("host-a")
+async def stopped_for_longer_than_the_ttl(trial: Trial, options: Sequence[str] = ()) -> None:
+    """Stop the server, data saved, and start it again when the lease is long over. `options`: of the feed."""
+    feed = trial.feed("host-a", *options)
     old = await trial.emitting(feed)
     await asyncio.sleep(trial.pause_s())
     trial.server.stop()
     await asyncio.sleep(TTL_S + 1 + trial.pause_s())
     assert feed.is_running, feed.output
     trial.server.start()
+    trial.fault_is_over(within_s=BACK_WITHIN_S)
     await comes_back(trial, feed, old)
     await trial.terminate(feed)
 
@@ -41,14 +45,15 @@ async def test_instance_comes_back_after_the_store_was_stopped(repeat: Repeat) -
     await repeat(stopped_for_longer_than_the_ttl, own_server={})
 
 
-async def frozen_for_longer_than_the_ttl(trial: Trial) -> None:
+async def frozen_for_longer_than_the_ttl(trial: Trial, options: Sequence[str] = ()) -> None:
     """SIGSTOP the server: connections stay open, requests pile up and are carried out at once when it goes on."""
-    feed = trial.feed("host-a")
+    feed = trial.feed("host-a", *options)
     old = await trial.emitting(feed)
     await asyncio.sleep(trial.pause_s())
     trial.server.pause()
     await asyncio.sleep(TTL_S + 1 + trial.pause_s())
     trial.server.resume()
+    trial.fault_is_over(within_s=2)
     await comes_back(trial, feed, old)
     await trial.terminate(feed)
 
@@ -65,6 +70,7 @@ async def restarted_empty(trial: Trial) -> None:
     await asyncio.sleep(trial.pause_s())
     trial.keeps_data = trial.keeps_time = False
     trial.server.restart(empty=True)
+    trial.fault_is_over(within_s=2)
     await comes_back(trial, feed, old)
     await trial.terminate(feed)
 
@@ -81,6 +87,7 @@ async def restarted_empty_under_an_idle_holder(trial: Trial) -> None:
     await asyncio.sleep(trial.pause_s())
     trial.keeps_data = trial.keeps_time = False
     trial.server.restart(empty=True)
+    trial.fault_is_over(within_s=2, state="idle")
     await trial.until(
         lambda: trial.status().get("epoch", 0) > old["epoch"], description="it holds a new epoch", timeout=15
     )
@@ -110,6 +117,7 @@ async def restarted_with_old_data(trial: Trial) -> None:
     trial.server.kill()
     snapshot.write_bytes(old_data)
     trial.server.start()
+    trial.fault_is_over(within_s=BACK_WITHIN_S)
     await trial.until(
         lambda: trial.status().get("epoch", 0) > old["epoch"], description="it holds a new epoch", timeout=20
     )
@@ -131,6 +139,7 @@ async def restarted_empty_under_a_waiting_claimer(trial: Trial) -> None:
     old = await trial.emitting(first)
     trial.keeps_data = False
     trial.server.restart(empty=True)
+    trial.fault_is_over(within_s=2)
     second = trial.feed("host-b")
     new = await trial.until(
         lambda: trial.status() if trial.status().get("epoch", 0) > old["epoch"] else None, description="someone claims"

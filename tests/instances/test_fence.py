@@ -155,6 +155,16 @@ def test_fence_works_here() -> None:
     assert fence_fault() is None
 
 
+def test_fence_works_where_the_parent_ignored_ends_of_children() -> None:
+    """An ignored SIGCHLD outlives exec; the self-test's child was then nobody's to wait for."""
+    program = """
+from perseus.instances.fence import fence_fault
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print(fence_fault())
+"""
+    assert ran(program) == (SURVIVED, "None\n")
+
+
 def test_self_test_says_why_no_fence_works() -> None:
     """A sandbox may refuse timers; the instance runs without a fence then, and says so."""
     program = """

@@ -30,6 +30,17 @@ TIMING = LeaseTiming(0.5, 3)
 StartServer = Callable[..., Server]
 
 
+class MomentOfConfirmation(Fence):
+    """Lets something happen when a renewal was confirmed, just before the deadline is moved."""
+
+    then: Callable[[], object] = staticmethod(lambda: None)
+
+    def move(self, lease: Lease) -> None:
+        """That is now."""
+        super().move(lease)
+        self.then()
+
+
 class Tenure:
     """A claimed lease and its heartbeat; as its own witness it writes down what it is told."""
 
@@ -42,6 +53,7 @@ class Tenure:
         self.told: list[str] = []
         self.lost: LeaseLost | None = None
         self.deadline_when_told: float | None = None
+        self.fence = MomentOfConfirmation()
         self.heartbeat = Heartbeat(
             store=store,
             clock=self.clock,
@@ -51,7 +63,7 @@ class Tenure:
             last_tick=self.tick,
             loop=asyncio.get_running_loop(),
             witness=self,
-            fence=Fence(),
+            fence=self.fence,
         )
 
     def tick(self) -> float:
@@ -182,6 +194,15 @@ async def test_error_replies_confirm_nothing(start_server: StartServer, data_dir
         assert it.heartbeat.soft_deadline == deadline
         server.call("CONFIG", "SET", "maxmemory", "0")
         await it.renewed()
+
+
+async def test_tenure_ended_while_a_renewal_is_confirmed_stays_ended(valkey: Server, data_dir: Path) -> None:
+    """The feed's thread may end it at any moment: else a hung instance would be renewed for, its fence with it."""
+    async with tenure(valkey.url, data_dir) as it:
+        await it.renewed()
+        it.fence.then = it.heartbeat.abandon
+        await wait_until_async(lambda: it.lost, description="the tenure is over")
+        assert it.heartbeat.soft_deadline == float("-inf")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from perseus.clock import StoreTime
-from perseus.errors import ExchangeClaimed, ExchangeSettling, UnreadableKey
+from perseus.errors import ExchangeClaimed, ExchangeSettling, StoreUnavailable, UnreadableKey
 from perseus.instances.lockfile import LockFile
 from perseus.lease import Claimed, Claimer, encode_status
 from perseus.store import Store
@@ -189,6 +189,22 @@ async def test_server_that_does_not_tell_its_uptime_is_watched_for_a_ttl_and_a_s
         await candidate.wait_ms(must_settle=True)
         candidate.clock.advance(4.1)
         await candidate.claim(must_settle=True)
+
+
+async def test_server_that_was_away_when_it_was_looked_at_is_watched_anew(
+    start_server: StartServer, connect: Connect
+) -> None:
+    """A restart is met by the look before the claim more often than by the claim itself."""
+    server = start_server(acl=["narrow on >secret ~* &* +@all -info -config"])
+    candidate = Candidate(connect(server.url_for("narrow", "secret"), timeout=0.5))
+    await candidate.wait_ms(must_settle=True)
+    candidate.clock.advance(3.9)
+    server.kill()
+    with pytest.raises(StoreUnavailable):
+        await candidate.claim(must_settle=True)
+    server.start()
+    candidate.clock.advance(0.2)
+    assert await candidate.wait_ms(must_settle=True) == 4_000
 
 
 async def test_instance_starts_on_a_store_that_denies_info(start_server: StartServer, data_dir: Path) -> None:

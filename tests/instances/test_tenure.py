@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from perseus.instances.run import attached
 from perseus.lease import Lease
 from perseus.model import ConnectionState, DesiredState, InstanceStatus
 from perseus.settings import Settings, load_settings
-from perseus.store import Store
+from perseus.store import Store, scripts
 from perseus.timing import LeaseTiming
 from tests.support.instances import (
     BINANCE,
@@ -320,6 +321,28 @@ async def test_block_is_one_tenure(valkey: Server, settings: Settings) -> None:
     assert (final.connection_state, final.released_by) == (STOPPED, "the program")
     async with perseus.instance("binance", settings=settings) as me:
         assert me.epoch > epoch
+
+
+async def test_program_cancelled_before_the_block_gives_the_exchange_back(
+    valkey: Server, proxy: FaultProxy, settings: Settings
+) -> None:
+    """It holds the lease while the loss before it is written down; left behind, nobody could claim for a TTL."""
+    leave_behind(valkey, payload(age_s=100))
+
+    async def serve() -> None:
+        async with perseus.instance("binance", store=proxy.url, settings=settings):
+            raise AssertionError("the log did not hold it up")
+
+    valkey.call("SCRIPT", "LOAD", scripts.RECORD_LOSS.text)  # that it is unknown would be a lost reply, too
+    proxy.lose_replies(1000, to=b"instance_lost")
+    serving = asyncio.create_task(serve())
+    lost = partial(entries_in, valkey, "instance_lost")
+    await wait_until_async(lost, description="it records the loss, and hears nothing", timeout=30, every=0.005)
+    assert status_in(valkey) is not None
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert status_in(valkey) is None
 
 
 async def test_failing_block_raises_its_error_and_gives_the_exchange_back(valkey: Server, settings: Settings) -> None:

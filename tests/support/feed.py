@@ -2,11 +2,13 @@
 
 `python -m tests.support.feed binance --history FILE`: claims, warms up, becomes active and writes numbered candles
 through the lease check, as `perseus run` would with an adapter. Settings come from the environment as for `perseus`.
-SIGUSR1 blocks its event loop for `--block` seconds. Exit codes are those of `perseus run`.
+SIGUSR1 blocks its event loop for `--block` seconds, SIGUSR2 lets its boot-time clock jump ahead by `--jump` seconds, as
+a suspend does. Exit codes are those of `perseus run`; with `--fence` it is ended
+as that is, also as PID 1.
 
 A line of FILE: {"kind": "claim", "at", "instance", "epoch"}, {"kind": "write", "instance", "epoch", "n", "asked",
-"replied", "outcome", "lasting"}, {"kind": "phase", "at", "name"} or {"kind": "held", "at"}; times are boot-time
-seconds.
+"replied", "outcome", "lasting"}, {"kind": "phase", "at", "name"} or {"kind": "held", "at", "instance", "epoch"}; times
+are boot-time seconds.
 """
 
 from __future__ import annotations
@@ -14,20 +16,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from perseus import candles, keys
+from perseus.cli import reaper
 from perseus.clock import SystemClock
 from perseus.errors import LeaseLost, PerseusError, StaleEpoch, StoreUnavailable
+from perseus.instances.fence import tested_fence
 from perseus.instances.instance import Instance
 from perseus.instances.run import run_instance, setup_from
 from perseus.model import Candle, Timeframe, exchange_named
 from perseus.settings import load_settings
+from tests.support.clocks import JumpingClock
 
 SYMBOL = "BTC-USDT"
 NOTHING_TRIMMED = 1_000_000
@@ -40,6 +48,8 @@ def main() -> int:
         from tests.faults.variants import break_product
 
         break_product(options.variant)
+    if options.fence and (code := reaper.ended_under_us()) is not None:
+        return code
     try:
         asyncio.run(_serve(options))
     except PerseusError as error:
@@ -57,20 +67,28 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--through", choices=("candles", "value"), default="candles")
     parser.add_argument("--watch", action="store_true", help="write down every 10 ms that the lease is held")
     parser.add_argument("--block", type=float, default=0.0, help="how long SIGUSR1 blocks the event loop, s")
+    parser.add_argument("--jump", type=float, default=0.0, help="by how much SIGUSR2 puts the boot-time clock ahead, s")
+    parser.add_argument("--fork", action="store_true", help="leave a child behind that shares everything open")
+    parser.add_argument("--fence", action="store_true", help="be ended by the kernel when the lease is over")
+    parser.add_argument("--stubborn", action="store_true", help="never end the work when it is cancelled")
     parser.add_argument("--linger", default="", help="STATE=SECONDS: how long to stay in starting, warming, stopping")
     parser.add_argument("--variant", default="", help="a deliberately broken product (tests/faults/variants.py)")
     return parser.parse_args()
 
 
 async def _serve(options: argparse.Namespace) -> None:
+    setup = setup_from(load_settings(), exchange_named(options.exchange))
+    if options.fence:
+        setup = replace(setup, fence=tested_fence())
+    clock = JumpingClock()
     shutdown = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, shutdown.set)
     loop.add_signal_handler(signal.SIGUSR1, time.sleep, options.block)
     feed = Feed(options)
-    await run_instance(
-        setup_from(load_settings(), exchange_named(options.exchange)), feed.work, idle=options.idle, shutdown=shutdown
-    )
+    loop.add_signal_handler(signal.SIGUSR2, feed.jump, clock)
+    feed.note("started")
+    await run_instance(replace(setup, clock=clock), feed.work, idle=options.idle, shutdown=shutdown)
 
 
 class Feed:
@@ -85,11 +103,13 @@ class Feed:
     async def work(self, me: Instance) -> None:
         """One tenure: warm up, then emit until the scope is cancelled."""
         self._record("claim", at=self._clock.now(), instance=me.identity.instance_id, epoch=me.epoch)
+        if self._options.fork and os.fork() == 0:
+            _stay()
         await self._linger("starting")
         async with me.warming(symbol_count=1) as progress:
             await progress.update(done=1, total=1)
             await self._linger("warming")
-        self._record("phase", at=self._clock.now(), name="active")
+        self.note("active")
         async with me.active(), asyncio.TaskGroup() as tasks:
             if self._options.watch:
                 tasks.create_task(self._watch(me), name="watch")
@@ -99,12 +119,24 @@ class Feed:
                     await asyncio.sleep(1 / self._options.rate)
             finally:
                 await self._linger("stopping")
+                while self._options.stubborn:
+                    await _swallowed(1)
+
+    def note(self, phase: str) -> None:
+        """Write down that this phase begins now."""
+        self._record("phase", at=self._clock.now(), name=phase)
+
+    def jump(self, clock: JumpingClock) -> None:
+        """Put the product's clock ahead; what is written down keeps the true time."""
+        clock.jump(self._options.jump)
+        self.note("jumped")
 
     async def _watch(self, me: Instance) -> None:
         while True:
             at = self._clock.now()
+            epoch = me.epoch
             me.ensure_held()
-            self._record("held", at=at)
+            self._record("held", at=at, instance=me.identity.instance_id, epoch=epoch)
             await asyncio.sleep(0.01)
 
     async def _emit(self, me: Instance) -> None:
@@ -160,6 +192,18 @@ class Feed:
 
     def _record(self, kind: str, **facts: Any) -> None:
         self._history.write(json.dumps({"kind": kind, **facts}) + "\n")
+
+
+def _stay() -> NoReturn:
+    """Hold what was open at the fork until killed."""
+    while True:
+        signal.pause()
+
+
+async def _swallowed(seconds: float) -> None:
+    """Sleep; a cancellation does nothing."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(seconds)
 
 
 def candle_of(*, epoch: int, n: int, at: float) -> Candle:

@@ -121,7 +121,6 @@ def payload(
         Identity(hostname="host-b", instance_id=instance_id),
         LeaseTiming(ttl_s / 3, ttl_s),
         now=iso(round((time.time() - age_s) * 1000)),
-        lock_file=None,
     )
     claim = {"epoch": epoch, "claim_id": f"{instance_id}-{epoch}", "rev": 1}
     return msgspec.structs.replace(fresh, **(claim | fields))

@@ -36,12 +36,18 @@ class Pool:
 
     def give_back(self, server: Server) -> None:
         """It is free for the next."""
-        kind = next(kind for kind, binary in BINARIES.items() if binary() == server.binary)
-        self._free[kind].append(server)
+        self._free[self.kind_of(server)].append(server)
+
+    def kind_of(self, server: Server) -> str:
+        """Its key in `BINARIES`."""
+        return next(kind for kind, binary in BINARIES.items() if binary() == server.binary)
 
     def part_with(self, number: int, *, variant: str) -> Server:
         """A server of the trial's own, up for a while, Valkey and Redis in turns; the trial kills it."""
-        kind = _in_turns(number)
+        return self.part_with_one(_in_turns(number), variant=variant)
+
+    def part_with_one(self, kind: str, *, variant: str) -> Server:
+        """The same of this kind."""
         self._spare[kind].append(self._start(kind))
         return prepared(self._spare[kind].pop(0), variant)
 

@@ -58,6 +58,7 @@ class FaultProxy:
         self.lost_replies = 0
         self.held_requests = 0
         self._lose: tuple[bytes, int] = (b"", 0)
+        self._lose_after = 0
         self._hold: tuple[bytes, int] = (b"", 0)
         self._links: set[_Link] = set()
         self._released = asyncio.Event()
@@ -78,12 +79,18 @@ class FaultProxy:
         self._thread.join()
         self._loop.close()
 
-    def lose_replies(self, count: int = 1, *, to: bytes = b"") -> None:
+    def lose_replies(self, count: int = 1, *, to: bytes = b"", after: int = 0) -> None:
         """Forward the next `count` requests containing `to`; swallow each one's reply and reset its connection.
 
-        The server has done what was asked; the client cannot know.
+        `after`: how many bytes of the reply get through. The server has done what was asked; the client cannot know.
         """
-        self._lose = (to, count)
+        self._lose, self._lose_after = (to, count), after
+
+    def lead_to(self, target_url: str) -> None:
+        """Pass everything to another server from now on; connections to the one before are reset."""
+        parts = urlsplit(target_url)
+        self._target = (parts.hostname or "127.0.0.1", parts.port or 6379)
+        self.reset()
 
     def hold_requests(self, count: int = 1, *, containing: bytes = b"") -> None:
         """Keep the next `count` requests containing this until `release`, even if their client gives up meanwhile."""
@@ -208,9 +215,13 @@ class FaultProxy:
             link.lose_reply = True
         return True
 
-    async def _reply(self, link: _Link, _data: bytes) -> bool:
+    async def _reply(self, link: _Link, data: bytes) -> bool:
         if link.lose_reply:
             self.lost_replies += 1
+            if self._lose_after:
+                link.client.write(data[: self._lose_after])
+                await link.client.drain()
+                await asyncio.sleep(0.01)  # else the reset overtakes it
             _reset(link)
             return False
         return True

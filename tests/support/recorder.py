@@ -23,11 +23,7 @@ class Recorder:
 
     def __init__(self, url: str, exchange_id: int) -> None:
         self._clock = SystemClock()
-        # no timeout of the library's: with one, this version swallowed 226 of 300 cancellations
-        self._client = Redis.from_url(
-            url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0), protocol=2
-        )
-        self._client.response_callbacks.clear()
+        self._client = _client(url)
         self._read = ("MGET", keys.status(exchange_id), keys.last(exchange_id))  # a wrong type reads as nothing
         self.samples: list[Sample] = []
         self.released: set[int] = set()
@@ -53,6 +49,11 @@ class Recorder:
                     self._note_release(_decoded(last) or {})
             await asyncio.sleep(SAMPLE_EVERY_S)
 
+    async def follow(self, url: str) -> None:
+        """Look at another server from now on: the one before is not the primary any more."""
+        before, self._client = self._client, _client(url)
+        await before.aclose()
+
     async def close(self) -> None:
         """Give the connection back."""
         await self._client.aclose()
@@ -60,6 +61,15 @@ class Recorder:
     def _note_release(self, last: dict[str, Any]) -> None:
         if last.get("releasedAt"):
             self.released.add(last["epoch"])
+
+
+def _client(url: str) -> Redis:
+    # no timeout of the library's: with one, this version swallowed 226 of 300 cancellations
+    client = Redis.from_url(
+        url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0), protocol=2
+    )
+    client.response_callbacks.clear()
+    return client
 
 
 def _decoded(raw: bytes | None) -> dict[str, Any] | None:

@@ -12,8 +12,9 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from perseus import commands, keys
 from perseus.clock import SystemClock
 from perseus.model import InstanceStatus, exchange_named
 from perseus.store import Store
-from tests.invariants import Claim, History, Landed, Write, judge
+from tests.invariants import Claim, History, Landed, Write, judge, violations
+from tests.support import outcomes
 from tests.support.feed import SYMBOL
 from tests.support.keyspace import undeclared_keys
 from tests.support.pool import AT_ONCE, TRIALS, Pool, new_server
@@ -86,6 +88,10 @@ class Trial:
         self.landed: list[Landed] = []
         self.keeps_data = True
         self.keeps_time = True
+        self.spare: Callable[[], Server] = lambda: server
+        self.recovery_bound_s: float | None = None
+        self._over_at: float | None = None
+        self._recovers_to = ""
         self.cleanup = ExitStack()
 
     # -- hosts ------------------------------------------------------------------------------------------------------
@@ -99,23 +105,64 @@ class Trial:
         exchange: str = EXCHANGE,
         interval_s: float = INTERVAL_S,
         ttl_s: int = TTL_S,
+        disk: str = "",
+        replicas: int = 0,
+        inside: Callable[[Sequence[str]], Sequence[str]] = tuple,
     ) -> FeedProcess:
-        """Start the feed program on a host; the same host name means the same data directory."""
+        """Start the feed program on a host; the same host name means the same data directory, or that of `disk`.
+
+        `replicas`: how many it waits for; `inside`: what puts its command into a namespace.
+        """
         feed = FeedProcess(
             exchange,
             *options,
-            data_dir=self.directory / host,
+            data_dir=self.directory / (disk or host),
             variant=self.variant,
             hostname=host,
             store_url=store_url or (self.proxy.url if through_proxy else self.server.url),
-            settings={"HEARTBEAT_INTERVAL": str(interval_s), "LEASE_TTL": str(ttl_s)},
+            settings={
+                "HEARTBEAT_INTERVAL": str(interval_s),
+                "LEASE_TTL": str(ttl_s),
+                **({"STORE_WAIT_REPLICAS": str(replicas)} if replicas else {}),
+            },
         )
+        feed.command = tuple(inside(feed.command))
         self.feeds.append(self.cleanup.enter_context(feed))
         return feed
 
     def pause_s(self, longest: float = INTERVAL_S) -> float:
         """A random pause, so that the fault strikes at another moment in every trial."""
         return self.random.uniform(0, longest)
+
+    def fault_is_over(self, *, within_s: float, state: str = "", at: float | None = None) -> None:
+        """From now on, or since `at`, nothing stands in the way any more.
+
+        Measured is until a write is accepted, or this state shows. `within_s`: what is promised; the summary of the
+        trials tells whether it is kept.
+        """
+        self._over_at = self.clock.now() if at is None else at
+        self.recovery_bound_s, self._recovers_to = within_s, state
+
+    def recovery_s(self) -> float | None:
+        """How long after the end of the fault the exchange was served again; None if that was not to be measured."""
+        over_at = self._over_at
+        if over_at is None:
+            return None
+        if self._recovers_to:
+            at = [
+                sample.replied
+                for sample in self.recorder.samples
+                if sample.status and sample.status["connectionState"] == self._recovers_to and sample.sent >= over_at
+            ]
+        else:
+            accepted = [write for feed in self.feeds for write in self.accepted(feed)]
+            at = [write["replied"] for write in accepted if write["asked"] >= over_at]
+        return min(at) - over_at if at else None
+
+    async def look_at(self, server: Server) -> None:
+        """Another server is the primary now: that is where we look."""
+        self.server = server
+        await self.recorder.follow(server.url)
 
     # -- waiting ----------------------------------------------------------------------------------------------------
 
@@ -146,9 +193,9 @@ class Trial:
         await self.until(lambda: len(self.accepted(feed)) >= accepted + writes, description="writes are accepted")
         return status
 
-    async def settled(self) -> None:
-        """Wait until the server has been up for so long that claims need not wait for it."""
-        await self.until(lambda: uptime_s(self.server) > TTL_S + 1, description="the server has been up for a TTL")
+    async def settled(self, ttl_s: int = TTL_S) -> None:
+        """Wait until the server has been up for so long that claims of this TTL need not wait for it."""
+        await self.until(lambda: uptime_s(self.server) > ttl_s + 1, description="the server has been up for a TTL")
 
     async def gone(self) -> None:
         """Wait until the status key is gone."""
@@ -232,6 +279,7 @@ class Trial:
         """Everything recorded so far."""
         return History(
             claims=[Claim(**each) for feed in self.feeds for each in feed.recorded("claim")],
+            believed=[Claim(**each) for feed in self.feeds for each in feed.recorded("held")],
             writes=[Write(**each) for feed in self.feeds for each in feed.recorded("write")],
             samples=list(self.recorder.samples),
             landed=list(self.landed),
@@ -274,13 +322,17 @@ async def in_trials(
 
     async def one(number: int) -> None:
         async with turns, _trial(number, seed, pool, variant=variant, own_server=own_server) as trial:
+            ours = outcomes.Outcomes() if variant else outcomes.BY_SCENARIO[outcomes.name_of(scenario)]
             try:
                 await scenario(trial)
                 if judged:
-                    await _final_look(trial)
+                    await _final_look(trial, ours)
             except BaseException as error:
+                ours.failed += 1
                 error.add_note(f"trial {number}, PERSEUS_TEST_SEED={seed}\n{trial.story()}")
                 raise
+            ours.passed += 1
+            ours.recovered(trial.recovery_s(), bound_s=trial.recovery_bound_s)
 
     async with asyncio.TaskGroup() as group:
         for number in range(trials):
@@ -293,12 +345,14 @@ def uptime_s(server: Server) -> int:
     return int(line.partition(b":")[2])
 
 
-async def _final_look(trial: Trial) -> None:
+async def _final_look(trial: Trial, ours: outcomes.Outcomes) -> None:
     if trial.server.is_answering:
         trial.look_at_writes()
         faults = undeclared_keys(trial.server)
         assert not faults, "keys that perseus.keys does not declare:\n" + "\n".join(faults)
-        judge(trial.history())
+        history = trial.history()
+        ours.judge(violations(history))
+        judge(history)
 
 
 @asynccontextmanager
@@ -322,7 +376,16 @@ async def _trial(
         stack.push_async_callback(trial.recorder.close)
         stack.push_async_callback(_stopped, recording)
         stack.enter_context(trial.cleanup)
+        trial.spare = partial(_spare, trial, pool)
         yield trial
+
+
+def _spare(trial: Trial, pool: Pool) -> Server:
+    """Another server of the trial's own, up for a while, of the same kind as its first."""
+    kind = pool.kind_of(trial.server)
+    server = pool.part_with_one(kind, variant=trial.variant)
+    trial.cleanup.callback(server.kill)
+    return server
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:
