@@ -1,6 +1,6 @@
 """`python -m tests.bench [NAME …]`: measure, print tables, and keep docs/performance.md true.
 
-Without names every bench runs, in less than three minutes, and the generated part of docs/performance.md is rewritten.
+Without names every bench runs, in some five minutes, and the generated part of docs/performance.md is rewritten.
 Run it when nothing else runs: ratios hold on a busy machine, single numbers do not.
 """
 
@@ -24,7 +24,9 @@ from tests.bench.measure import Effort, Section
 BENCHES = {
     "claim": "claim and release: round trips, processor time, against redis-py and python-redis-lock",
     "heartbeat": "one renewal: the same",
-    "takeover": "kill -9 past expiry, and release, until the next holder",
+    "takeover": "kill -9, and release, until the next holder on another host, against etcd, too",
+    "same_host": "kill -9 of a long lease until the next holder on the same host, against the same",
+    "failover": "a store that loses its primary, or hands over: Sentinel and Cluster, against the same",
     "messages": "frames to candles, against the standard library and python-binance",
     "startup": "import, --help, status, spawn to registered",
     "idle": "memory and processor time of a process that only holds an exchange",

@@ -19,6 +19,7 @@ import redis_lock
 
 from perseus import lease
 from perseus.clock import StoreTime, SystemClock, iso
+from perseus.instances.lockfile import LockFile
 from perseus.lease import Claimer, Lease
 from perseus.model import ConnectionState, DesiredState, Exchange, InstanceStatus
 from perseus.store import Store
@@ -30,6 +31,7 @@ TIMING = LeaseTiming(1.0, TTL_S)
 REDIS_PY = "redis-py Lock"
 REDIS_PY_ASYNC = "redis-py Lock, asyncio"
 REDIS_LOCK = "python-redis-lock"
+ETCD = "etcd"
 
 logging.getLogger("redis_lock").setLevel(logging.CRITICAL)  # it warns each time somebody else has the lock
 
@@ -54,14 +56,23 @@ class Contender(Protocol):
 
 
 class Perseus:
-    """The core of ours: what an instance does at a claim, a renewal and a release, with a status as long as its own."""
+    """The core of ours: what an instance does at a claim, a renewal and a release, with a status as long as its own.
 
-    def __init__(self, url: str, exchange: Exchange) -> None:
+    `lock_file`: held for as long as the exchange is, so that our death can be proven on this host.
+    """
+
+    def __init__(
+        self, url: str, exchange: Exchange, *, timing: LeaseTiming = TIMING, lock_file: LockFile | None = None
+    ) -> None:
         self.exchange = exchange
-        self.store = Store(url)
+        self.timing = timing
+        self.lock_file = lock_file
+        self.store = Store(url, timeout=timing.attempt_timeout_s)
         self.clock = SystemClock()
         self.store_time = StoreTime(self.clock)
-        self.status = full_status(exchange)
+        self.status = full_status(exchange, timing)
+        if lock_file is not None:
+            self.status = msgspec.structs.replace(self.status, lock_file=lock_file.identity, boot_id=lock_file.boot_id)
         self._lease: Lease | None = None
         self._claimer = Claimer(
             self.store,
@@ -69,6 +80,7 @@ class Perseus:
             store_time=self.store_time,
             exchange=exchange,
             instance_id=self.status.instance_id or "",
+            is_dead=lock_file.proves_dead if lock_file else lambda _holder: False,
         )
 
     @property
@@ -80,7 +92,7 @@ class Perseus:
     async def claim(self, *, must_settle: bool = False) -> None:
         """Claim with a fresh claim id. Raises what `Claimer.claim` raises."""
         self.status = msgspec.structs.replace(self.status, claim_id=uuid.uuid4().hex, rev=0)
-        claimed = await self._claimer.claim(self.status, timing=TIMING, must_settle=must_settle)
+        claimed = await self._claimer.claim(self.status, timing=self.timing, must_settle=must_settle)
         self._lease = claimed.lease
         self.status = msgspec.structs.replace(self.status, epoch=claimed.lease.epoch)
 
@@ -254,7 +266,7 @@ def bench_exchange(number: int = 0) -> Exchange:
     return Exchange(id=9000 + number, name=f"bench{number}", display_name="Bench")
 
 
-def full_status(exchange: Exchange) -> InstanceStatus:
+def full_status(exchange: Exchange, timing: LeaseTiming = TIMING) -> InstanceStatus:
     """A status as long as that of a real, active instance: every field that then has a value has one."""
     at = "2026-02-10T14:02:11.000Z"
     return InstanceStatus(
@@ -273,8 +285,8 @@ def full_status(exchange: Exchange) -> InstanceStatus:
         rev=0,
         registered_at=at,
         last_state_change=at,
-        heartbeat_interval_ms=round(TIMING.interval_s * 1000),
-        ttl_ms=TTL_S * 1000,
+        heartbeat_interval_ms=round(timing.interval_s * 1000),
+        ttl_ms=timing.ttl_s * 1000,
         version="0.1.0",
         pid=4_194_304,
         boot_id=str(uuid.uuid4()),

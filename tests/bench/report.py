@@ -14,6 +14,7 @@ import psutil
 
 from tests.bench.children import ROOT
 from tests.bench.measure import OURS, Measure, Samples, Section
+from tests.support.etcd import has_etcd
 from tests.support.servers import valkey_binary
 
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -30,6 +31,7 @@ def machine() -> dict[str, Any]:
         "system": _system(),
         "python": platform.python_version(),
         "store": _first_line([str(valkey_binary()), "--version"]).partition(" sha=")[0],
+        "etcd": _first_line(["etcd", "--version"]).rpartition(" ")[2] if has_etcd() else None,
         "packages": {name: version(name) for name in PACKAGES},
     }
 
@@ -39,8 +41,9 @@ def document(found: Mapping[str, Section], *, machine: Mapping[str, Any], load: 
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     lines = [
         f"Measured on {machine['cores']} cores ({machine['processor']}), {machine['memory_gib']} GiB, "
-        f"{machine['system']}, Python {machine['python']}; store: {machine['store']}; {packages}. Load average before "
-        f"and after: {load[0]:.2f}, {load[1]:.2f}.",
+        f"{machine['system']}, Python {machine['python']}; store: {machine['store']}; etcd: "
+        f"{machine['etcd'] or 'none on this machine'}; {packages}. Load average before and after: {load[0]:.2f}, "
+        f"{load[1]:.2f}.",
     ]
     for section in found.values():
         lines += ["", f"### {section.title}", "", *table(section), "", *(f"- {note}" for note in section.notes)]
@@ -119,7 +122,7 @@ def _number(value: float) -> str:
     """Three digits, and thousands apart."""
     if abs(value) >= 1000:
         return f"{float(f'{value:.3g}'):,.0f}".replace(",", " ")
-    return f"{float(f'{value:.3g}' if abs(value) >= 0.001 else '0'):g}"
+    return f"{float(f'{value:.3g}' if abs(value) >= 0.0001 else '0'):g}"
 
 
 def _processor() -> str:

@@ -1,13 +1,15 @@
-"""The server under a bench: its own processor time, and a proxy that counts round trips."""
+"""The servers under a bench: a store, an etcd, processor time, and a proxy that counts round trips."""
 
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
+from tests.support.etcd import Etcd, has_etcd
 from tests.support.servers import Server, valkey_binary
 from tests.support.system import short_directory
 
@@ -23,12 +25,35 @@ def running_server() -> Iterator[Server]:
             server.kill()
 
 
+@contextmanager
+def running_etcd(*, members: int = 1) -> Iterator[Etcd | None]:
+    """An etcd of one's own, killed afterwards; None where this machine has none: the peer is left out then.
+
+    Linux only: elsewhere its client would outlive the process that started it, which is killed here.
+    """
+    if sys.platform != "linux" or not has_etcd():
+        yield None
+        return
+    with short_directory() as directory:
+        etcd = Etcd(directory, members=members)
+        try:
+            yield etcd.start()
+        finally:
+            etcd.kill()
+
+
 def server_cpu(server: Server) -> float:
     """Seconds of processor time the server has used, by its own account (microseconds fine)."""
     fields = dict(
         line.partition(":")[::2] for line in server.call("INFO", "cpu").decode().splitlines() if line[:1] != "#"
     )
     return float(fields["used_cpu_sys"]) + float(fields["used_cpu_user"])
+
+
+def uptime_s(server: Server) -> int:
+    """For how many whole seconds the server has been up."""
+    text = server.call("INFO", "server").decode()
+    return int(text.partition("uptime_in_seconds:")[2].split()[0])
 
 
 class RoundTrips:

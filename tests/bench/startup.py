@@ -17,7 +17,7 @@ from perseus import keys
 from perseus.store.embedded import socket_path
 from tests.bench.children import ROOT, Child, clean_environment, perseus
 from tests.bench.measure import OURS, Effort, Measure, Section, by_subject, interleaved
-from tests.bench.servers import running_server
+from tests.bench.servers import running_server, uptime_s
 from tests.support.servers import Server
 from tests.support.system import short_directory
 from tests.support.waiting import wait_until
@@ -37,7 +37,9 @@ def bench(effort: Effort) -> Section:
     compileall.compile_dir(ROOT / "src", quiet=2)
     with short_directory() as directory, running_server() as server:
         measures = [*_imports(server, directory, rounds=effort.pick(15, 1))]
-        wait_until(lambda: _uptime(server) > 5, description="the server is up long enough to be claimed on", timeout=15)
+        wait_until(
+            lambda: uptime_s(server) > 5, description="the server is up long enough to be claimed on", timeout=15
+        )
         measures += _registered(server, directory, rounds=effort.pick(9, 1))
     return Section(
         title="Start",
@@ -147,8 +149,3 @@ def _poll(is_there: Callable[[], bool], child: Child) -> None:
         lambda: is_there() or not child.is_running, description="the process has registered", timeout=20, every=0.0003
     )
     assert child.is_running, "the process ended before it had registered"
-
-
-def _uptime(server: Server) -> int:
-    text = server.call("INFO", "server").decode()
-    return int(text.partition("uptime_in_seconds:")[2].split()[0])
