@@ -18,7 +18,7 @@ from perseus import keys
 from perseus.clock import Clock, StoreTime, iso
 from perseus.errors import PerseusError
 from perseus.lease import FOREIGN_TTL_MS, heartbeat_age_ms
-from perseus.model import Exchange, InstanceStatus, valid_text
+from perseus.model import ConnectionState, Exchange, InstanceStatus, valid_text
 from perseus.store import Store, scripts
 
 CLOCKS_AGREE_MS = 3_600_000  # beyond this one of the two clocks is wrong, and nothing is trimmed
@@ -178,12 +178,17 @@ async def record_loss(
 ) -> bool:
     """Append `instance_lost` for a tenure that ended without a word, unless its end is on record already.
 
-    Atomic (scripts/record_loss.lua), so any number of watchers write it once. The outage began at `lastHeartbeat`.
+    Atomic (scripts/record_loss.lua), so any number of watchers write it once. The outage began at `lastHeartbeat`. One
+    that was stopped ended on purpose and has told so, perhaps longer ago than the script looks back.
     Returns whether this call wrote it.
     """
+    if dead.connection_state is ConnectionState.STOPPED:
+        return False
     age_ms = heartbeat_age_ms(dead, now_ms=store_ms)
-    # a time that cannot be read says nothing: look at everything the script is willing to
-    oldest = 0 if age_ms is None else max(0, round(store_ms - age_ms) - 2 * (dead.ttl_ms or FOREIGN_TTL_MS))
+    # a time that cannot be read, or is yet to come (the clock was set back, and entries with it), says nothing: look at
+    # everything the script is willing to
+    is_past = age_ms is not None and age_ms >= 0
+    oldest = max(0, round(store_ms - (age_ms or 0)) - 2 * (dead.ttl_ms or FOREIGN_TTL_MS)) if is_past else 0
     fields = entry_fields(
         dead,
         "instance_lost",

@@ -68,11 +68,17 @@ class StoreTime:
         """Whether the store has told us its time yet."""
         return self._offset_ms is not None
 
-    def observe(self, store_ms: float) -> None:
-        """Take the store's time just read."""
-        offset = store_ms - self._clock.now() * 1000
-        step = 0.0 if self._offset_ms is None else offset - self._offset_ms
-        self._offset_ms = offset
+    def observe(self, store_ms: float, *, sent_at: float | None = None) -> None:
+        """Take the store's time just read, in answer to what was sent at `sent_at` (boot-time seconds; None: just now).
+
+        The answer may have been long on its way; what was known stays if the store may have read its clock then.
+        """
+        earliest = latest = store_ms - self._clock.now() * 1000
+        if sent_at is not None:
+            latest = store_ms - sent_at * 1000
+        known = earliest if self._offset_ms is None else self._offset_ms
+        self._offset_ms = min(max(known, earliest), latest)
+        step = self._offset_ms - known
         if abs(step) > STEP_MS and self._on_step is not None:
             self._on_step(step)
 

@@ -165,26 +165,9 @@ class Claimer:
         """
         if status.claim_id is None:
             raise ValueError("a claim needs a claim_id, kept over its retries")
-        replaceable, before = await self._observe()
-        least_s = self._least_settled(timing, before) if must_settle else 0
-        sent_at = self._clock.now()
         try:
-            reply, confirmed = await _run(
-                self._store,
-                scripts.CLAIM,
-                keys=[name(self._exchange.id) for name in (keys.status, keys.epoch, keys.last, keys.primary)],
-                args=[
-                    status.claim_id,
-                    replaceable,
-                    timing.ttl_s,
-                    self._floor,
-                    self._exchange.name,
-                    least_s,
-                    int(is_durable),
-                    _without_epoch(status),
-                ],
-                replicas=self._replicas,
-                timing=timing,
+            reply, confirmed, sent_at = await self._attempt(
+                status, timing, must_settle=must_settle, is_durable=is_durable
             )
         except StoreUnavailable:
             self._blind_since = None  # the server may be restarting
@@ -192,7 +175,34 @@ class Claimer:
         claimed = self._concluded(reply, status=status, timing=timing, sent_at=sent_at)
         if confirmed < self._replicas:
             await self._undo(status.claim_id, confirmed=confirmed)
+        self._held_epoch = claimed.lease.epoch
         return claimed
+
+    async def _attempt(
+        self, status: InstanceStatus, timing: LeaseTiming, *, must_settle: bool, is_durable: bool
+    ) -> tuple[list[Any], int, float]:
+        """Look, then run the script: its reply, how many replicas have confirmed it, and when it was sent."""
+        replaceable, before = await self._observe()
+        least_s = self._least_settled(timing, before) if must_settle else 0
+        sent_at = self._clock.now()
+        reply, confirmed = await _run(
+            self._store,
+            scripts.CLAIM,
+            keys=[name(self._exchange.id) for name in (keys.status, keys.epoch, keys.last, keys.primary)],
+            args=[
+                status.claim_id or "",
+                replaceable,
+                timing.ttl_s,
+                self._floor,
+                self._exchange.name,
+                least_s,
+                int(is_durable),
+                _without_epoch(status),
+            ],
+            replicas=self._replicas,
+            timing=timing,
+        )
+        return reply, confirmed, sent_at
 
     async def _undo(self, claim_id: str, *, confirmed: int) -> NoReturn:
         """Give back a claim that a failover could lose, if that is possible. Raises: NotReplicated."""
@@ -209,12 +219,11 @@ class Claimer:
 
     def _concluded(self, reply: list[Any], *, status: InstanceStatus, timing: LeaseTiming, sent_at: float) -> Claimed:
         outcome, store_us, settled_s, _server_id, *rest = reply
-        self._store_time.observe(int(store_us) / 1000)
+        self._store_time.observe(int(store_us) / 1000, sent_at=sent_at)
         match outcome:
             case b"CLAIMED":
                 epoch, last = int(rest[0]), rest[1]
                 self.know_epoch(epoch)
-                self._held_epoch = epoch
                 lease = Lease(self._exchange, self._instance_id, status.claim_id or "", epoch, sent_at, timing)
                 return Claimed(lease, decode_status(last, keys.last(self._exchange.id)) if last else None)
             case b"HELD":
@@ -240,13 +249,14 @@ class Claimer:
         Returns the status value that stands there and may be replaced (`b""`: none), and `last`.
         """
         status_key, last_key = keys.status(self._exchange.id), keys.last(self._exchange.id)
+        sent_at = self._clock.now()
         clock, raw, pttl, last = await self._store.pipeline(
             ["TIME"], ["GET", status_key], ["PTTL", status_key], ["GET", last_key]
         )
         for reply in (clock, raw, pttl, last):
             if isinstance(reply, Exception):
                 raise reply
-        self._store_time.observe(int(clock[0]) * 1000 + int(clock[1]) / 1000)
+        self._store_time.observe(int(clock[0]) * 1000 + int(clock[1]) / 1000, sent_at=sent_at)
         before = decode_status(last, last_key) if last else None
         if before is not None:
             self.know_epoch(before.epoch)

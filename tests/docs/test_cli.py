@@ -15,6 +15,7 @@ from perseus import keys
 from perseus.cli import COMMANDS
 from perseus.network.cards import Health
 from perseus.settings import load_settings
+from perseus.store.findings import Severity
 from tests.support.processes import run_perseus
 from tests.support.servers import Server
 from tests.support.trials import FeedProcess
@@ -86,6 +87,12 @@ def test_every_command_health_and_setting_is_documented(tmp_path: Path) -> None:
     for row in settings.rows():
         if row.name not in ("DATA_DIR", "HOSTNAME", "LEASE_TTL", "PUBLIC_IP_URLS"):
             assert documented[row.name].strip(" `") == row.value
+
+
+def test_every_severity_is_documented() -> None:
+    """Programs branch on it."""
+    listed = re.findall(r"^- `(\w+)`: ", TEXT.partition("`severity` is one of:")[2], re.MULTILINE)
+    assert listed == list(Severity)
 
 
 def test_example_configuration_is_accepted(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from perseus.model import Candle, ConnectionState, Timeframe, exchange_named
 from perseus.network.observe import Network
 from perseus.settings import load_settings
 from perseus.store import Store
-from perseus.store.check import check_store
+from perseus.store.check import check_store, check_usable
 from perseus.store.findings import Severity
 from perseus.timing import LeaseTiming
 from tests.support.cluster import Cluster
@@ -68,6 +68,20 @@ async def feed(me: Instance) -> None:
     async with me.active():
         await me.report_error("an error to be logged")
         await asyncio.Event().wait()
+
+
+async def test_documented_rights_leave_nothing_unknown(guarded: Server | Cluster | SentinelTrio) -> None:
+    """Whoever follows the page and asks `perseus doctor` must not be sent back to grant more."""
+    url = guarded.url_for("perseus-instance", "secret")
+    if isinstance(guarded, SentinelTrio):
+        url += "?sentinel_username=perseus-sentinel&sentinel_password=secret"
+    store = Store(url)
+    try:
+        findings = await check_usable(store, clock=SystemClock(), timing=LeaseTiming(), replicas=0)
+    finally:
+        await store.close()
+    assert [each for each in findings if each.severity in (Severity.UNKNOWN, Severity.REFUSE)] == []
+    assert {each.name for each in findings if each.severity is not Severity.OK} <= {"persistence", "replicas"}
 
 
 async def test_each_role_can_do_its_work_with_the_documented_rights(

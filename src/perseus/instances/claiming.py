@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -11,7 +13,7 @@ import structlog
 
 from perseus import activity, keys
 from perseus.clock import Clock, StoreTime
-from perseus.errors import ExchangeSettling, PerseusError, StoreUnavailable
+from perseus.errors import ExchangeSettling, NotReplicated, PerseusError, StoreUnavailable
 from perseus.instances.lockfile import LockFile
 from perseus.lease import Claimed, Claimer, Lease, abandon, release
 from perseus.model import Exchange, InstanceStatus
@@ -49,6 +51,7 @@ class Claiming:
         self._timing = timing
         self._lock_file = lock_file
         self._store_is_local = store_is_local
+        self._unrecorded: InstanceStatus | None = None
         self._claimer = Claimer(
             store,
             clock=clock,
@@ -72,19 +75,38 @@ class Claiming:
         """Claim with `status` as the first payload, waiting where the exchange is free but must not be claimed yet.
 
         `patient`: keep trying while the store is away. `own_deadline`: the soft deadline of the tenure this process
-        has just lost, boot-time seconds; while it is ahead, nobody can have succeeded it.
+        has just lost, boot-time seconds; while it is ahead, nobody can have succeeded it. The claim's id is of its own;
+        when cancelled, it gives back what may have been claimed.
         Raises: as Claimer.claim, but for ExchangeSettling.
         """
+        claim_id = uuid.uuid4().hex
+
+        async def attempt(is_durable: bool) -> Claimed:
+            nonlocal claim_id
+            must_settle = not self._is_alone() and self._clock.now() >= own_deadline  # may have changed since the last
+            first = msgspec.structs.replace(status, claim_id=claim_id, lock_file=self.lock_file)
+            try:
+                return await self._claimer.claim(
+                    first, timing=self._timing, must_settle=must_settle, is_durable=is_durable
+                )
+            except NotReplicated:  # given back, but that may land late: it must not find the claim that comes next
+                claim_id = uuid.uuid4().hex
+                raise
+
+        try:
+            claimed = await self._settled(attempt, patient=patient)
+        except asyncio.CancelledError:
+            await self.abandon(claim_id)  # its answer may have been under way
+            raise
+        self._remember(claimed.lease.epoch)
+        return claimed
+
+    async def _settled(self, attempt: Callable[[bool], Awaitable[Claimed]], *, patient: bool) -> Claimed:
+        """Attempt again, once a second, until nothing stands in the way but a holder."""
         told = is_durable = False
-
-        async def attempt() -> Claimed:  # what exempts it may have ended since the attempt before
-            exempt = self._is_alone() or self._clock.now() < own_deadline
-            first = msgspec.structs.replace(status, lock_file=self.lock_file)
-            return await self._claimer.claim(first, timing=self._timing, must_settle=not exempt, is_durable=is_durable)
-
         while True:
             try:
-                claimed = await self._retrying(attempt, patient=patient)
+                return await self._retrying(partial(attempt, is_durable), patient=patient)
             except ExchangeSettling as settling:
                 if not is_durable and await self._retrying(self._store_is_durable, patient=patient):
                     is_durable = True
@@ -93,9 +115,6 @@ class Claiming:
                     log.info("waiting_to_claim", exchange=self._exchange.name, why=str(settling))
                 told = True
                 await self._clock.sleep(min(settling.wait_ms / 1000, 1.0))
-            else:
-                self._remember(claimed.lease.epoch)
-                return claimed
 
     async def release(self, held: Lease, final: InstanceStatus, *, by: str) -> None:
         """Give the exchange back with its final snapshot; once more if the connection was lost: it is idempotent."""
@@ -116,10 +135,16 @@ class Claiming:
         """The id after which commands can be meant for the tenure about to begin."""
         return await self._retrying(partial(self._store.newest_id, keys.commands(self._exchange.id)), patient=patient)
 
-    async def record_loss(self, before: InstanceStatus) -> None:
-        """Record that the tenure before ended without a word, before our first renewal overwrites its snapshot."""
-        if before.released_at is not None or before.instance_id == self._instance_id:
+    async def record_loss(self, before: InstanceStatus | None) -> None:
+        """Record that the tenure before ended without a word, before our first renewal overwrites its snapshot.
+
+        None: nobody's, but perhaps the record of one that we succeeded is still to be written.
+        """
+        if before is not None and before.released_at is None and before.instance_id != self._instance_id:
+            self._unrecorded = before
+        if self._unrecorded is None:
             return
+        before = self._unrecorded
         for _ in range(LOSS_RECORD_ATTEMPTS):
             try:
                 await activity.record_loss(
@@ -133,6 +158,7 @@ class Claiming:
                 log.warning("loss_not_recorded_yet", exchange=self._exchange.name, error=str(error))
                 await self._clock.sleep(self._timing.retry_s)
             else:
+                self._unrecorded = None
                 return
         # The log's slot may be down while ours works; an exchange unserved would be worse than a loss unrecorded.
         log.error("loss_not_recorded", exchange=self._exchange.name, instance=before.instance_id, epoch=before.epoch)

@@ -69,6 +69,7 @@ class Heartbeat:
         self._rev = 0
         self._failing = False
         self._blocked = False
+        self._abandoned = False
         self._changed = asyncio.Event()
         self._waiters: list[Future[None]] = []
         self._loop = loop
@@ -125,6 +126,7 @@ class Heartbeat:
 
     def abandon(self) -> None:
         """Let nothing pass the deadline any more. Any thread."""
+        self._abandoned = True  # first: a renewal confirmed at this moment looks at it last
         self.soft_deadline = ABANDONED
 
     async def _nap(self, due: float) -> None:
@@ -163,7 +165,7 @@ class Heartbeat:
             self._waiters = waiters + self._waiters
             self._fail(error)
             return False
-        self._store_time.observe(renewal.store_ms)
+        self._store_time.observe(renewal.store_ms, sent_at=now)
         match renewal.outcome:
             case "RENEWED" if renewal.replicas < self._replicas:
                 self._waiters = waiters + self._waiters
@@ -174,6 +176,8 @@ class Heartbeat:
                 if self.soft_deadline != ABANDONED:
                     self._fence.move(self._lease)  # first: the soft deadline is never past the fence
                     self.soft_deadline = self._lease.soft_deadline
+                    if self._abandoned:
+                        self.soft_deadline = ABANDONED
                 self._recover()
                 for waiter in waiters:
                     waiter.set_result(None)

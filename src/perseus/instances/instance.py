@@ -6,7 +6,6 @@ Everything here runs on the feed's event loop, except what `Witness` names, whic
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -274,7 +273,7 @@ class Instance:
         reason = f"{by}: {why}" if why else by
         stop = StopRequested(f"Stopped by {reason}.", by=by, why=why, is_lasting=lasting)
         self._interruption.stop = stop
-        if self.state is not _STOPPED:
+        if self.state is not _STOPPED or self._said.is_changing:  # then the log says already that it starts
             await self._said.transition(_STOPPING, reason=reason, desired_state=wanted)
         if self._interruption.stop is stop:
             self._interruption.cancel(stop)
@@ -319,11 +318,15 @@ class Instance:
             "connection_state": _STOPPED if self.state is _STOPPED else _IDLE,
             "connected_at": None,
             "symbol_count": 0,
-            "claim_id": uuid.uuid4().hex,
             "rev": 0,
         }
         first = msgspec.structs.replace(
-            previous, **tenure, epoch=None, last_heartbeat=iso(self.store_time.now_ms()), registered_at=None
+            previous,
+            **tenure,
+            claim_id=None,
+            epoch=None,
+            last_heartbeat=iso(self.store_time.now_ms()),
+            registered_at=None,
         )
         claimed = await self._claim(first, own_deadline=own_deadline, patient=patient, is_first=previous.epoch is None)
         self._lease, before = claimed.lease, successor(claimed.before, previous)
@@ -335,6 +338,7 @@ class Instance:
             msgspec.structs.replace(
                 self._said.status,
                 **tenure,
+                claim_id=claimed.lease.claim_id,
                 epoch=claimed.lease.epoch,
                 lock_file=self._claiming.lock_file,
                 registered_at=now,
@@ -342,9 +346,8 @@ class Instance:
                 desired_state=before.desired_state if before else self._said.status.desired_state,
             )
         )
-        if before is not None:
-            await self._claiming.record_loss(before)
-        elif lapsed is not None and lapsed.reason != "taken":
+        await self._claiming.record_loss(before)
+        if before is None and lapsed is not None and lapsed.reason != "taken":
             told = self._said.put("lease_lapsed", about=previous, reason=lapsed.reason, newEpoch=claimed.lease.epoch)
             # before our first renewal overwrites its snapshot, from which others would tell of it if we died now
             await settled(told, timeout_s=LOSS_RECORD_ATTEMPTS * self.timing.attempt_timeout_s)
@@ -374,9 +377,6 @@ class Instance:
         try:
             self.commands_after = await self._claiming.newest_command(patient=patient)
             return await self._claiming.claim(status, patient=patient, own_deadline=own_deadline)
-        except asyncio.CancelledError:
-            await self._claiming.abandon(status.claim_id or "")  # its answer may have been under way
-            raise
         except ExchangeClaimed as taken:
             if is_first:
                 raise

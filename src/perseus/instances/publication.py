@@ -64,6 +64,11 @@ class Publication:
         """The state last entered."""
         return self.status.connection_state
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether a transition is under way."""
+        return self._transitions.locked()
+
     def snapshot(self) -> InstanceStatus:
         """The payload as the next renewal sends it, but for what is set then. Any thread."""
         status, message_at = self.status, self._message_at
@@ -124,11 +129,14 @@ class Publication:
                 toState=to_state.value,
                 reason=reason,
             )
-            if not self._log.is_behind:
-                await settled(written, timeout_s=self._attempt_timeout_s)
+            try:
+                if not self._log.is_behind:
+                    await settled(written, timeout_s=self._attempt_timeout_s)
+            finally:  # what the log says must come true, also if the work was cancelled meanwhile
+                if self.status.claim_id == status.claim_id:
+                    self._enter(to_state, desired_state)
             if self.status.claim_id != status.claim_id:
                 raise LeaseLost(f"The tenure ended while it was entering {to_state}.", reason="missing")
-            self._enter(to_state, desired_state)
             log.info(
                 to_state.value, exchange=self._exchange.name, previous=status.connection_state.value, reason=reason
             )

@@ -247,8 +247,8 @@ async def instance(
     """
     known = settings or load_settings()
     async with attached(setup_from(known, exchange_named(exchange), store_url=store)) as me:
-        await me.claim()
         try:
+            await me.claim()
             yield me
         except StopRequested as stop:
             log.info("stopped", exchange=exchange, by=stop.by)

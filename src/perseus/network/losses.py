@@ -102,11 +102,11 @@ class Watched:
         if isinstance(holder, InstanceStatus):
             self._acquit(holder)
         tenure = self._last_tenure(look)
-        if tenure is None or tenure.is_settled or isinstance(holder, UnreadableKey):
+        if tenure is None or isinstance(holder, UnreadableKey):
             return
         if holder is not None and self._is_alive(tenure, holder, look):
             return
-        if self._is_over(tenure, look, is_gone=holder is None):
+        if not tenure.is_settled and self._is_over(tenure, look, is_gone=holder is None):
             tenure.is_settled = True
             self.unrecorded.append(tenure.snapshot)
 
@@ -158,6 +158,7 @@ class Watched:
         """Whether the key is this tenure's, or of a later one of the same instance."""
         if (holder.instance_id, holder.epoch or 0) == tenure.name:
             tenure.was_seen, tenure.vanished_early = True, False
+            tenure.is_settled = False  # if it was found lost, that was on a primary cut off from it: its end is to come
             if look.ttl_ms >= 0:
                 tenure.ends_at = look.sent_at + look.ttl_ms / 1000
             return True
