@@ -10,7 +10,7 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-byteco
 PACKAGE := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(UPGRADE)
 
-.PHONY: run test lint faults bench lock clean
+.PHONY: run test lint faults simulate bench lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/python -m compileall -q src  # ours too: some environments forbid Python to keep what it compiled
@@ -27,6 +27,11 @@ lint: $(VENV)/.test
 
 faults: $(VENV)/.test  # the fault tests at full strength: minutes, not seconds
 	PERSEUS_FAULT_TRIALS=40 $(BIN)/pytest tests/faults $(ARGS)
+
+SCHEDULES ?= 100000
+SEED ?= 1
+simulate: $(VENV)/.test  # SCHEDULES=100000 from SEED=1 on; SCHEDULES=1 SEED=n tells one in full
+	$(BIN)/python -m tests.simulation --schedules $(SCHEDULES) --seed $(SEED)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -204,6 +204,14 @@ async def test_loss_with_an_unreadable_time_is_recorded_all_the_same(store: Stor
     assert await record_loss(store, dead=dead, detected_by="w", store_ms=NOW_MS, host_ms=NOW_MS)
 
 
+async def test_loss_is_recorded_once_by_a_clock_that_was_set_back(store: Store) -> None:
+    """Whoever died before the step did so in the future: ids of the log are older than its last heartbeat."""
+    now_ms = round(await store.time_ms())
+    dead = status(last_heartbeat=iso(now_ms + HOUR_MS))
+    recorded = [await record_loss(store, dead=dead, detected_by="w", store_ms=now_ms, host_ms=now_ms) for _ in range(2)]
+    assert recorded == [True, False]
+
+
 def test_card_without_a_snapshot_takes_identity_from_the_newest_entry() -> None:
     """UI-03: a card is never blanked."""
     fields = entry_fields(status(), "state_transition", at_ms=NOW_MS, fromState="idle", toState="starting")

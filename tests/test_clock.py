@@ -80,6 +80,23 @@ def test_step_of_the_stores_clock_is_told() -> None:
     assert store_time.now_ms() == 1_003_900, "the newest answer counts"
 
 
+def test_answer_that_was_long_on_its_way_is_no_step() -> None:
+    """A renewal that waits for replicas tells the time of its beginning: heartbeats would be dated seconds back."""
+    clock = ManualClock()
+    steps: list[float] = []
+    store_time = StoreTime(clock, on_step=steps.append)
+    store_time.observe(1_000_000.0)
+    sent_at = clock.now()
+    clock.advance(1.6)
+    store_time.observe(1_000_000.0, sent_at=sent_at)
+    assert store_time.now_ms() == 1_001_600
+    store_time.observe(1_000_500.0, sent_at=sent_at)
+    assert store_time.now_ms() == 1_001_600, "it may have been read at any moment in between"
+    store_time.observe(1_061_600.0, sent_at=sent_at)
+    assert steps == [60_000], "what cannot be explained by the way is a step"
+    assert store_time.now_ms() == 1_061_600
+
+
 async def test_boot_time_only_goes_forward() -> None:
     """Deadlines are counted on it, and a negative wait means no wait."""
     clock = SystemClock()

@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from tests.support.keyspace import undeclared_keys
+from tests.support.network import Host, Network
 from tests.support.processes import PerseusProcess
 from tests.support.proxy import FaultProxy
 from tests.support.servers import BINARIES, Server, server_seconds_ahead
@@ -117,6 +118,52 @@ def test_lost_reply_means_done_but_unanswered(valkey: Server, proxy: FaultProxy)
             client.incr("n")
         assert proxy.lost_replies == 1
         assert client.incr("n") == 2
+
+
+def test_answer_that_breaks_off_is_no_answer(valkey: Server, proxy: FaultProxy) -> None:
+    """The client gets the first bytes and then a reset; the server has done what was asked."""
+    proxy.lose_replies(1, to=b"GET", after=3)
+    valkey.call("SET", "exchange:2:status", "whole", "EX", 60)
+    with quick_client(proxy.url) as client:
+        with pytest.raises(redis.ConnectionError):
+            client.get("exchange:2:status")
+        assert proxy.lost_replies == 1
+        assert client.get("exchange:2:status") == b"whole"
+
+
+def test_proxy_leads_to_another_server(valkey: Server, proxy: FaultProxy, start_server: StartServer) -> None:
+    """Also who was connected already: a connection to the one before would be to nobody."""
+    other = start_server()
+    with quick_client(proxy.url) as client:
+        assert server_port(client) == valkey.port
+        proxy.lead_to(other.url)
+        assert server_port(client) == other.port
+
+
+def test_cut_cable_carries_nothing_and_refuses_nothing(data_dir: Path) -> None:
+    """A partition that closed connections would prove less; one that let something through, nothing."""
+    with Network(BINARIES["valkey9"](), data_dir, config={}) as network:
+        here, there = network.host(), network.host()
+        assert answers(here)
+        here.cut()
+        assert not answers(here)
+        assert answers(there)
+        assert network.server.is_answering
+        here.join()
+        wait_until(lambda: answers(here), description="the cable carries again")
+
+
+def answers(host: Host) -> bool:
+    """Whether the store answers this host within a second."""
+    ping = f"import redis; redis.Redis.from_url({host.url!r}, socket_timeout=1, socket_connect_timeout=1).ping()"
+    done = subprocess.run(host.inside((sys.executable, "-c", ping)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or "Timeout" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+def server_port(client: redis.Redis) -> int:
+    """The port that the server we reached listens on itself."""
+    return int(client.info("server")["tcp_port"])
 
 
 @pytest.mark.foreign_keys

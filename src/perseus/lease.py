@@ -279,12 +279,14 @@ class Claimer:
         return holder.instance_id == self._instance_id or self._is_dead(holder)
 
     def _seems_past(self, holder: InstanceStatus) -> bool:
-        """Whether a holder with an epoch below our own last one has not renewed since we first saw it.
+        """Whether a holder may have no tenure after our own last one, and has not renewed since we first saw it.
 
-        The store came back with old data, then it never will. Or it failed over, and this tenure began where ours was
-        not known: whoever renews is alive.
+        With an epoch below ours: the store came back with old data, then it never will. Or it failed over, and this
+        tenure began where ours was not known. With a claim never renewed: perhaps it is about to be given back for want
+        of replicas. Whoever renews is alive.
         """
-        if is_successor(holder, instance_id=self._instance_id, epoch=self._held_epoch):
+        is_unrenewed = self._held_epoch > 0 and holder.claim_id is not None and holder.rev == 0
+        if is_successor(holder, instance_id=self._instance_id, epoch=self._held_epoch) and not is_unrenewed:
             return False
         self._past = self._past if self._past[0] == holder.claim_id else (holder.claim_id, holder.rev)
         return self._past[1] == holder.rev
@@ -321,7 +323,7 @@ class Claimer:
         if status.exchange_name != self._exchange.name:
             raise _misnamed(self._exchange, keys.status(self._exchange.id), raw)
         if pttl_ms > 0 and self._seems_past(status):
-            return _settling(self._exchange, pttl_ms, "the store shows a lease from before ours, which may be alive")
+            return _settling(self._exchange, pttl_ms, "the store shows a lease that may not be alive")
         return _claimed(self._exchange, status, pttl_ms, now_ms=self._store_time.now_ms())
 
 

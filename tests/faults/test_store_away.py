@@ -16,7 +16,7 @@ BACK_WITHIN_S = (
 async def comes_back(trial: Trial, feed: FeedProcess, old: dict[str, object]) -> None:
     """It serves again, in a new tenure, and the log tells of a lapse, not of a loss."""
     await trial.until(
-        lambda: trial.status().get("epoch", 0) > old["epoch"], description="it holds a new epoch", timeout=15
+        lambda: trial.status().get("epoch", 0) > old["epoch"], description="it holds a new epoch", timeout=25
     )
     new = await trial.emitting(feed)
     assert new["instanceId"] == old["instanceId"]

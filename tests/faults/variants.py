@@ -47,7 +47,10 @@ _WRITE_CHECK = (
 EDITS: dict[str, tuple[Edit, ...]] = {
     "no owner check on renew": (
         Edit(
-            "RENEW", "if status.claimId ~= ARGV[1] or status.epoch ~= sent_epoch then return {'LOST', now, raw} end", ""
+            "RENEW",
+            "if status.claimId ~= ARGV[1] or (type(epoch) == 'number' and status.epoch ~= epoch) then"
+            " return {'LOST', now, raw} end",
+            "",
         ),
     ),
     "bare SET NX with retries": (

@@ -20,6 +20,7 @@ BINANCE = exchange_named("binance")
 def holder(lock: LockFile) -> InstanceStatus:
     """The status of a holder on this host that held this lock."""
     status = fresh_status(BINANCE, Identity(), LeaseTiming(), now="2026-02-10T14:02:11.000Z")
+    lock.remember(7, holder=status.instance_id or "")
     return msgspec.structs.replace(status, lock_file=lock.identity)
 
 
@@ -50,6 +51,24 @@ def test_anything_else_proves_nothing(data_dir: Path, foreign: dict[str, str | N
     with LockFile(data_dir, BINANCE.id) as lock:
         assert lock.acquire()
         assert not lock.proves_dead(msgspec.structs.replace(holder(lock), **foreign))
+
+
+def test_file_must_name_the_holder(data_dir: Path) -> None:
+    """Machines made from one image share the file's device and inode, and if resumed from memory the boot as well."""
+    with LockFile(data_dir, BINANCE.id) as lock:
+        assert lock.acquire()
+        named = holder(lock)
+        lock.remember(8, holder="another")
+        assert not lock.proves_dead(named)
+
+
+def test_file_keeps_the_highest_epoch_and_the_last_holder(data_dir: Path) -> None:
+    """The one is a floor, the other says whose death it can prove."""
+    with LockFile(data_dir, BINANCE.id) as lock:
+        assert (lock.known_epoch(), lock.last_holder()) == (0, "")
+        lock.remember(9, holder="i1")
+        lock.remember(5, holder="i22")
+        assert (lock.known_epoch(), lock.last_holder()) == (9, "i22")
 
 
 def test_lock_outlives_the_file(data_dir: Path) -> None:

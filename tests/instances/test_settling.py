@@ -292,8 +292,8 @@ async def test_epoch_rises_above_every_one_that_was_seen(valkey: Server, candida
 async def test_epoch_rises_above_what_the_lock_file_remembers(valkey: Server, data_dir: Path) -> None:
     """A process started again after the store was emptied knows its predecessor's epoch from this host's disk."""
     with LockFile(data_dir, BINANCE.id) as file:
-        file.remember(FAR_US)
-        file.remember(5)
+        file.remember(FAR_US, holder="i1")
+        file.remember(5, holder="i2")
         assert file.known_epoch() == FAR_US
     async with holding(setup_at(valkey.url, data_dir)) as me:
         first = me.epoch
@@ -353,6 +353,17 @@ async def test_holder_from_before_our_own_tenure_is_waited_for(valkey: Server, c
     valkey.call("DEL", STATUS)
     candidate.clock.advance(2.1)
     assert (await candidate.claim()).lease.epoch > ours.lease.epoch
+
+
+async def test_claim_that_is_not_renewed_succeeds_nobody(valkey: Server, candidate: Candidate) -> None:
+    """It may be given back for want of replicas; whoever held before must not end for it, or nobody serves."""
+    ours = await candidate.claim()
+    claimed = payload(epoch=ours.lease.epoch + 5, rev=0)
+    take_over(valkey, claimed, ttl_ms=2_000)
+    assert 1_000 < await candidate.wait_ms() <= 2_000
+    take_over(valkey, payload(epoch=ours.lease.epoch + 5, rev=1, claim_id=claimed.claim_id), ttl_ms=2_000)
+    with pytest.raises(ExchangeClaimed):
+        await candidate.claim()
 
 
 async def test_holder_from_before_our_own_tenure_that_renews_is_alive(valkey: Server, candidate: Candidate) -> None:

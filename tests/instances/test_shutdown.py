@@ -326,3 +326,18 @@ async def test_end_while_the_store_is_away_is_bounded(valkey: Server, data_dir: 
             served.shutdown.set()
             await ended(served, within_s=12)
             assert_nothing_left()
+
+
+async def test_key_that_is_taken_away_again_and_again_is_no_reason_to_hurry(valkey: Server, data_dir: Path) -> None:
+    """Something that deletes the key as soon as it is there must not be answered by hundreds of claims a second."""
+    setup = setup_at(valkey.url, data_dir)
+    async with serving(setup, follow):
+        await wait_until_async(lambda: logged(valkey, "state_transition"), description="it has begun to work")
+        first = int(valkey.call("GET", EPOCH))
+        seen = {first}
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:
+            valkey.call("DEL", "exchange:2:status")
+            seen.add(int(valkey.call("GET", EPOCH)))
+            await asyncio.sleep(0.002)
+    assert 2 < len(seen) <= 3 + 2.0 / setup.timing.retry_s

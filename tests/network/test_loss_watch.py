@@ -167,7 +167,7 @@ async def test_store_that_is_back_is_given_time(
     await watch.look()
     proxy.accept()
     leave_behind(valkey, payload(instance_id="i1", epoch=7, age_s=60))
-    await looks(watch, clock, seconds=8)  # TTL 3 s + interval 1 s + RETURN_S
+    await looks(watch, clock, seconds=12)  # TTL 3 s + interval 1 s + RETURN_S
     assert notes.records == []
     await watch.look()
     assert notes.records == ["i1"]
@@ -191,7 +191,7 @@ async def test_server_that_hides_its_uptime_is_watched_all_the_same(
     leave_behind(server, payload(instance_id="i1", epoch=7, age_s=60))
     clock = ManualClock()
     watch, notes = watcher(connect(server.url_for("mine", "secret")), clock=clock)
-    await looks(watch, clock, seconds=8)  # TTL 3 s + interval 1 s + RETURN_S
+    await looks(watch, clock, seconds=12)  # TTL 3 s + interval 1 s + RETURN_S
     assert notes.records == []
     await watch.look()
     assert notes.records == ["i1"]

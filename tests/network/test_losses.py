@@ -129,6 +129,16 @@ def test_lease_is_told_lost_once(sight: Sight) -> None:
     assert never(sight.lost_after())
 
 
+def test_tenure_found_lost_on_a_primary_cut_off_from_it_is_watched_again(sight: Sight) -> None:
+    """What that primary had on record went with it; the script refuses a second record where there is a first."""
+    sight.lost_after()
+    sight.watched.unrecorded.clear()
+    sight.run_id = "r2"
+    sight.serve()
+    assert sight.look() == []
+    assert not never(sight.lost_after())
+
+
 def test_watcher_just_started_finds_who_died_before() -> None:
     """Nobody watched while it died; only the last snapshot tells. It gets an interval more."""
     sight = Sight()

@@ -135,10 +135,11 @@ class Claiming:
         """The id after which commands can be meant for the tenure about to begin."""
         return await self._retrying(partial(self._store.newest_id, keys.commands(self._exchange.id)), patient=patient)
 
-    async def record_loss(self, before: InstanceStatus | None) -> None:
+    async def record_loss(self, before: InstanceStatus | None, *, until: float) -> None:
         """Record that the tenure before ended without a word, before our first renewal overwrites its snapshot.
 
-        None: nobody's, but perhaps the record of one that we succeeded is still to be written.
+        None: nobody's, but perhaps the record of one that we succeeded is still to be written. No attempt begins after
+        `until`, boot-time seconds: our own lease must not run out over it.
         """
         if before is not None and before.released_at is None and before.instance_id != self._instance_id:
             self._unrecorded = before
@@ -160,6 +161,8 @@ class Claiming:
             else:
                 self._unrecorded = None
                 return
+            if self._clock.now() >= until:
+                break
         # The log's slot may be down while ours works; an exchange unserved would be worse than a loss unrecorded.
         log.error("loss_not_recorded", exchange=self._exchange.name, instance=before.instance_id, epoch=before.epoch)
 
@@ -167,7 +170,7 @@ class Claiming:
         if self._lock_file is None:
             return
         try:
-            self._lock_file.remember(epoch)
+            self._lock_file.remember(epoch, holder=self._instance_id)
         except OSError as error:  # a full disk; the lease is held all the same
             log.warning("epoch_not_remembered", exchange=self._exchange.name, epoch=epoch, error=str(error))
 

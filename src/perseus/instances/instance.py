@@ -346,7 +346,7 @@ class Instance:
                 desired_state=before.desired_state if before else self._said.status.desired_state,
             )
         )
-        await self._claiming.record_loss(before)
+        await self._claiming.record_loss(before, until=claimed.lease.sent_at + self.timing.interval_s)
         if before is None and lapsed is not None and lapsed.reason != "taken":
             told = self._said.put("lease_lapsed", about=previous, reason=lapsed.reason, newEpoch=claimed.lease.epoch)
             # before our first renewal overwrites its snapshot, from which others would tell of it if we died now

@@ -62,20 +62,30 @@ class LockFile:
         return self.is_held
 
     def proves_dead(self, holder: InstanceStatus) -> bool:
-        """Whether the process behind this status has ended: it held this very file, and now we do."""
+        """Whether the process behind this status has ended: it was the last to hold this very file, and now we do.
+
+        That it was shows in the file, too: machines made from one image have the same device, inode and even boot.
+        """
         return (
             self.is_held
             and holder.lock_file == self.identity
             and holder.boot_id is not None
-            and holder.boot_id == self.boot_id
+            and holder.boot_id == boot_id()
+            and holder.instance_id == self.last_holder()
         )
 
     def known_epoch(self) -> int:
         """The highest epoch remembered; 0 if none, or if the file holds something else."""
-        text = os.pread(self._fd, 32, 0).strip()
+        text = self._words()[0]
         return int(text) if text.isdigit() else 0
 
-    def remember(self, epoch: int) -> None:
-        """Keep `epoch` if it is the highest yet. Raises: OSError if the disk is full; the epoch is only a floor."""
-        if epoch > self.known_epoch():
-            os.pwrite(self._fd, f"{epoch:<20d}\n".encode(), 0)
+    def last_holder(self) -> str:
+        """The instance that last held the exchange from here; `""` if the file does not say."""
+        return self._words()[1].decode("ascii", "replace")
+
+    def remember(self, epoch: int, *, holder: str) -> None:
+        """Keep who holds the exchange now, and the highest epoch yet. Raises: OSError if the disk is full."""
+        os.pwrite(self._fd, f"{max(epoch, self.known_epoch()):<20d}\n{holder:<40}\n".encode(), 0)
+
+    def _words(self) -> list[bytes]:
+        return [*os.pread(self._fd, 64, 0).split(), b"", b""][:2]

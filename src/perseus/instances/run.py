@@ -113,6 +113,7 @@ async def _serve(me: Instance, work: Work, *, idle: bool, shutdown: asyncio.Even
     Raises: StopRequested at a shutdown, LeaseLost when another instance has taken over, and what `work` raises.
     """
     await me.claim()
+    claimed_at = me.clock.now()
     waits = idle or not me.may_start
     while True:
         try:
@@ -132,7 +133,10 @@ async def _serve(me: Instance, work: Work, *, idle: bool, shutdown: asyncio.Even
         except LeaseLost as lost:
             if lost.reason == "taken" or shutdown.is_set():
                 raise
+            if me.clock.now() - claimed_at < me.timing.retry_s:  # something takes the key away as soon as it is there
+                await me.clock.sleep(me.timing.retry_s)
             await me.claim(patient=True)  # the store was away or lost our key: a new epoch, and on with it
+            claimed_at = me.clock.now()
             waits = waits or not me.may_start
 
 

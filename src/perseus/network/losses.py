@@ -31,7 +31,7 @@ from perseus.store import Store, scripts
 
 LOOK_EVERY_S = 1.0
 AT_EXPIRY_S = 0.5  # less than any margin: gone this close to its expiry, a key has expired, and its holder had stopped
-RETURN_S = 4.0  # after a restart claimers wait a TTL and a second by whole seconds, and ask once a second
+RETURN_S = 8.0  # claimers wait up to a TTL and 5 s, by whole seconds, and ask once a second
 BLIND_S = 5.0  # without looking for longer, we were paused or suspended, and the instances perhaps with us
 UNRECORDED_KEPT = 8  # of one exchange, while its log cannot be written
 

@@ -25,7 +25,9 @@ local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 
 -- A server that restarted, or took over from another, may have lost a lease that still runs. A restart shows in the
 -- uptime; a promotion only in a second replication id, so whoever sees a new one first notes when; a note from
--- the future (the clock was stepped back) is made anew.
+-- the future (the clock was stepped back) is made anew. In a planned failover the old primary goes on granting leases
+-- for some seconds after the promotion, until it is told.
+local handover_s = 0
 local function settled()
   local server, replication = redis.pcall('INFO', 'server'), redis.pcall('INFO', 'replication')
   if type(server) ~= 'string' or type(replication) ~= 'string' then return -1, '' end  -- no right to ask
@@ -34,6 +36,7 @@ local function settled()
     if ARGV[7] == '1' then return math.huge, id end
     return tonumber(string.match(server, 'uptime_in_seconds:(%d+)') or -1), id
   end
+  handover_s = 4
   local noted = redis.pcall('GET', KEYS[4]) or ''
   if type(noted) == 'table' then return -1, id end
   local noted_id, since = string.match(noted, '^(%w+) (%d+)$')
@@ -61,8 +64,9 @@ if status and status.claimId == ARGV[1] then  -- our own reply was lost: extend,
 end
 if last and last.claimId == ARGV[1] then return reply('OVER') end  -- only renewals write last
 if raw and raw ~= ARGV[2] then return reply('HELD', raw, string.format('%.0f', redis.call('PTTL', KEYS[1]))) end
-if tonumber(ARGV[6]) > 0 and settled_s < tonumber(ARGV[6]) then
-  return reply('SETTLING', string.format('%.0f', tonumber(ARGV[6]) - math.max(settled_s, 0)))
+local least_s = tonumber(ARGV[6]) + handover_s
+if tonumber(ARGV[6]) > 0 and settled_s < least_s then
+  return reply('SETTLING', string.format('%.0f', least_s - math.max(settled_s, 0)))
 end
 
 local stored = redis.pcall('GET', KEYS[2])

@@ -16,8 +16,8 @@ local ok, status = pcall(cjson.decode, raw)
 if not (ok and type(status) == 'table' and string.match(raw, '^%s*{')) then
   return {'UNREADABLE', now, KEYS[1], 'not a JSON object'}
 end
-local sent_epoch = cjson.decode(ARGV[4]).epoch or status.epoch  -- a late copy of our claim may hold it at another
-if status.claimId ~= ARGV[1] or status.epoch ~= sent_epoch then return {'LOST', now, raw} end
+local epoch = cjson.decode(ARGV[4]).epoch  -- a late copy of our claim may hold it at another
+if status.claimId ~= ARGV[1] or (type(epoch) == 'number' and status.epoch ~= epoch) then return {'LOST', now, raw} end
 if (tonumber(status.rev) or 0) >= tonumber(ARGV[2]) then return {'SUPERSEDED', now} end
 redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[5])

@@ -1,0 +1,1 @@
+"""A deterministic simulation of the network on a virtual clock: see README.md."""
