@@ -10,9 +10,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.pool import Pool
 
 from tests.simulation.schedule import Outcome, run_schedule
+from tests.simulation.variants import VARIANTS, run_broken
 
 _SHOWN = 5  # failures told in full
 
@@ -23,7 +25,10 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=None, help="as many as there are processors")
+    parser.add_argument("--variant", choices=VARIANTS, help="a broken product: which schedules catch it")
     options = parser.parse_args()
+    if options.variant:
+        return _catching(options.variant, options.seed, options.schedules, options.processes)
     if options.schedules == 1:
         outcome = run_schedule(options.seed)
         print(story(outcome))
@@ -62,6 +67,19 @@ def _many(first: int, count: int, processes: int | None) -> int:
     )
     print(f"  {len(failed)} broke a promise" + (f": SEED={failed[:100]}" if failed else ""))
     return int(bool(failed))
+
+
+def _catching(variant: str, first: int, count: int, processes: int | None) -> int:
+    """Print the schedules that catch a broken product, and how; 1 if none does."""
+    caught = 0
+    with Pool(processes) as pool:
+        for outcome in pool.imap(partial(run_broken, variant), range(first, first + count), chunksize=20):
+            if outcome.violations:
+                caught += 1
+                print(f"SEED={outcome.seed}: {outcome.violations[0]}", flush=True)
+                if caught == _SHOWN:
+                    break
+    return int(not caught)
 
 
 def _outcomes(pool: Pool, first: int, count: int) -> Iterator[Outcome]:

@@ -172,13 +172,16 @@ class Court:
             self.world.violation(f"a write of claim {claim_id} was accepted while the key held {holder}")
 
     def ended(self, process: Process) -> None:
-        """A process is gone. What it had still to tell of a lapse is lost with it if the store could not be reached."""
+        """A process is gone, and with it what it had still to tell of a lapse or a loss, if it could not."""
         if process.me is None:
             return
         was_reached = self.world.network.failed_at.get(process, -1.0) < self._acquired_at.get(process, 0.0)
-        for waiting in process.me._said._log._queue:
-            if waiting.fields["event"] == "lease_lapsed" and not was_reached:
-                self._untold.add(int(waiting.fields["epoch"]))
+        if was_reached:
+            return
+        queue = process.me._said._log._queue
+        untold = [int(each.fields["epoch"]) for each in queue if each.fields["event"] == "lease_lapsed"]
+        dead = process.me._claiming._unrecorded
+        self._untold.update(untold, [dead.epoch or 0] if dead else [])
 
     def forget_failover(self, *, within_s: float) -> None:
         """A store that keeps everything restarts: what told of a failover shortly before is gone with its memory."""

@@ -112,7 +112,7 @@ class Network:
         self.is_replicated = True
         self.has_late_copies = False  # or had: requests that nobody waits for any more
         self.cut_off: set[Client] = set()
-        self.failed_at: dict[Client, float] = {}  # when a request of theirs last did not get through
+        self.failed_at: dict[Client, float] = {}  # when a request of theirs, or its reply, was last lost
         self._up_since = -self.random.choice((0.0, 3.0, 100.0))
         self._incarnation = 0
         self._held: list[tuple[str, Request]] = []  # what waits for a thaw, or the end of a partition
@@ -186,6 +186,7 @@ class Network:
         if request.answer is None:
             return
         if self.weather.loses_reply and self.random.random() < self.weather.loses_reply:
+            self.failed_at[request.client] = self.loop.now
             return
         self.later(wait_s + self._delay(), self._reply, request, before)
 

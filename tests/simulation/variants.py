@@ -164,9 +164,8 @@ def _enter_unless_cancelled(said: Publication, *args: Any, _true: Any = Publicat
         _true(said, *args)
 
 
-async def _forget_unrecorded(claiming: Claiming, before: Any, *, _true: Any = Claiming.record_loss) -> None:
-    if before is not None:
-        await _true(claiming, before)
+async def _never_late(_claiming: Claiming) -> None:
+    return
 
 
 async def _not_waited_for(_future: Any, *, timeout_s: float) -> bool:
@@ -183,7 +182,7 @@ PATCHES: dict[str, Patch] = {
     "fence not re-armed": Patch(Fence, "move", lambda _fence, _lease: None),
     "loss of a stopped instance recorded": Patch(activity, "record_loss", _record_even_if_stopped),
     "cancelled transition told but not made": Patch(Publication, "_enter", _enter_unless_cancelled),
-    "unrecorded loss forgotten": Patch(Claiming, "record_loss", _forget_unrecorded),
+    "unrecorded loss forgotten": Patch(Claiming, "record_late", _never_late),
     "lapse told too late": Patch(instance, "settled", _not_waited_for),
     "claiming by the store's clock": Patch(
         Claimer, "_not_before", property(lambda _claimer: 0.0, lambda _claimer, _moment: None)

@@ -8,11 +8,17 @@ from typing import Any, NamedTuple
 
 from perseus import keys
 from perseus.store import Store, scripts
+from tests.support.servers import StoreServer
 
 ID = 2
 STATUS, EPOCH, LAST, LOG = keys.status(ID), keys.epoch(ID), keys.last(ID), keys.log("binance")
 PRIMARY = keys.primary(ID)
 DAY_MS = 86_400_000
+
+
+def keys_at(server: StoreServer) -> list[str]:
+    """Every key but the note that a server which took over from another is given."""
+    return [key for key in server.all_keys() if key != PRIMARY]
 
 
 class ClaimReply(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 
 from perseus import keys
 from perseus.store import Store
-from tests.store.calls import EPOCH, LAST, STATUS, claim, claimed_epoch, json_at, payload, release, renew
+from tests.store.calls import EPOCH, LAST, STATUS, claim, claimed_epoch, json_at, keys_at, payload, release, renew
 from tests.support.servers import BINARIES, Server
 
 RUNS_EVERYWHERE = True
@@ -153,7 +153,7 @@ async def test_key_of_another_type_is_unreadable_and_stays(store: Store, server:
     reply = await claim(store)
     assert (reply.outcome, reply.rest[0]) == ("UNREADABLE", key.encode())
     assert b"WRONGTYPE" in reply.rest[1]
-    assert server.all_keys() == [key]
+    assert keys_at(server) == [key]
 
 
 @pytest.mark.parametrize("value", ["abc", "1.5", "-3", " 7", "1e15", "", "9007199254740993", "99999999999999999999"])
@@ -162,7 +162,7 @@ async def test_epoch_that_is_no_usable_integer_is_reported(store: Store, server:
     server.call("SET", EPOCH, value)
     reply = await claim(store)
     assert (reply.outcome, reply.rest[0]) == ("UNREADABLE", EPOCH.encode())
-    assert server.all_keys() == [EPOCH]
+    assert keys_at(server) == [EPOCH]
     assert await store.get(EPOCH) == value.encode()
 
 
@@ -172,7 +172,7 @@ async def test_fresh_server_settles_before_anyone_claims(store: Store, server: S
     reply = await claim(store, least_s=long_ago)
     assert reply.outcome == "SETTLING"
     assert long_ago - 1000 < int(reply.rest[0]) <= long_ago
-    assert server.all_keys() == []
+    assert keys_at(server) == []
     assert (await claim(store, least_s=0)).outcome == "CLAIMED"
     assert (await claim(store, least_s=long_ago)).outcome == "CLAIMED"  # our own claim's retry
     assert (await claim(store, "c2", "i2", least_s=long_ago)).outcome == "HELD"
@@ -209,7 +209,7 @@ async def test_claim_touches_only_declared_keys_of_one_slot(store: Store, server
     await claimed_epoch(store)
     await release(store)
     await claimed_epoch(store, "c2")
-    assert server.all_keys() == sorted([STATUS, EPOCH, LAST])
+    assert keys_at(server) == sorted([STATUS, EPOCH, LAST])
     assert {keys.epoch(2).split("}")[0], keys.last(2).split("}")[0]} == {"{" + STATUS}
 
 
@@ -228,11 +228,11 @@ async def test_late_copy_of_a_claim_does_not_bring_back_a_released_lease(store: 
     await renew(store, "c1")
     await release(store, "c1")
     assert (await claim(store, "c1")).outcome == "OVER"
-    assert STATUS not in server.all_keys()
+    assert STATUS not in keys_at(server)
 
 
 async def test_claim_refuses_an_epoch_that_would_not_stay_exact(store: Store, server: Server) -> None:
     """Beyond 2^53 two epochs could compare equal; one absurd floor must not brick the exchange for ever."""
     reply = await claim(store, floor=2**53)
     assert (reply.outcome, reply.rest[0]) == ("UNREADABLE", EPOCH.encode())
-    assert server.all_keys() == []
+    assert keys_at(server) == []

@@ -52,6 +52,7 @@ class Claiming:
         self._lock_file = lock_file
         self._store_is_local = store_is_local
         self._unrecorded: InstanceStatus | None = None
+        self._is_behind = asyncio.Event()
         self._claimer = Claimer(
             store,
             clock=clock,
@@ -145,26 +146,38 @@ class Claiming:
             self._unrecorded = before
         if self._unrecorded is None:
             return
-        before = self._unrecorded
         for _ in range(LOSS_RECORD_ATTEMPTS):
-            try:
-                await activity.record_loss(
-                    self._store,
-                    dead=before,
-                    detected_by=self._instance_id,
-                    store_ms=self._store_time.now_ms(),
-                    host_ms=self._clock.wall_ms(),
-                )
-            except PerseusError as error:
-                log.warning("loss_not_recorded_yet", exchange=self._exchange.name, error=str(error))
-                await self._clock.sleep(self._timing.retry_s)
-            else:
-                self._unrecorded = None
+            if await self._has_recorded(self._unrecorded):
                 return
+            await self._clock.sleep(self._timing.retry_s)
             if self._clock.now() >= until:
                 break
-        # The log's slot may be down while ours works; an exchange unserved would be worse than a loss unrecorded.
-        log.error("loss_not_recorded", exchange=self._exchange.name, instance=before.instance_id, epoch=before.epoch)
+        # The log's slot may be down while ours works; an exchange unserved would be worse than a loss recorded late.
+        self._is_behind.set()
+
+    async def record_late(self) -> None:
+        """Go on trying to write the record that could not be written before a tenure had to begin, for ever."""
+        while True:
+            await self._is_behind.wait()
+            self._is_behind.clear()
+            while self._unrecorded is not None and not await self._has_recorded(self._unrecorded):
+                await self._clock.sleep(self._timing.interval_s)
+
+    async def _has_recorded(self, dead: InstanceStatus) -> bool:
+        try:
+            await activity.record_loss(
+                self._store,
+                dead=dead,
+                detected_by=self._instance_id,
+                store_ms=self._store_time.now_ms(),
+                host_ms=self._clock.wall_ms(),
+            )
+        except PerseusError as error:
+            log.warning("loss_not_recorded_yet", exchange=self._exchange.name, epoch=dead.epoch, error=str(error))
+            return False
+        if self._unrecorded is dead:
+            self._unrecorded = None
+        return True
 
     def _remember(self, epoch: int) -> None:
         if self._lock_file is None:

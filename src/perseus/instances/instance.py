@@ -78,6 +78,7 @@ class Instance:
             store_is_local=store_is_local,
             replicas=replicas,
         )
+        self.record_late_losses = self._claiming.record_late
         self._said = Publication(
             fresh_status(exchange, identity, timing, now=iso(store_time.now_ms())),
             exchange=exchange,

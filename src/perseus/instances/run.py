@@ -191,10 +191,11 @@ async def attached(setup: Setup) -> AsyncIterator[Instance]:
 
 @asynccontextmanager
 async def in_background(me: Instance, *, public_ip_urls: Sequence[str] = ()) -> AsyncIterator[None]:
-    """What an instance does besides its work, for the block: look at its deadline, obey commands, find its address."""
+    """What an instance does besides its work, for the block: look at its deadline, obey commands, and so on."""
     background = [
         asyncio.create_task(me.tick(), name="tick"),
         asyncio.create_task(obey(me), name="commands"),
+        asyncio.create_task(me.record_late_losses(), name="late losses"),
         asyncio.create_task(_publish_ip(me, public_ip_urls), name="public IP"),
     ]
     try:
