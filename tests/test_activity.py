@@ -122,6 +122,18 @@ async def test_entries_are_numbered_within_a_tenure(store: Store, valkey: Server
     ]
 
 
+async def test_entry_about_the_tenure_before_is_no_repetition(store: Store, valkey: Server) -> None:
+    """A lapse is told, and a command answered, after the next tenure has begun: numbered anew, readers dropped them."""
+    async with writing(valkey.url) as it:
+        for epoch in (7, 8, 7, 8):
+            it.log.put(status(epoch), "error", error=f"of {epoch}")
+        await asyncio.sleep(0)
+        await it.log.drained()
+    assert [(each["epoch"], each["seq"]) for each in await written(store)] == [
+        *(("7", "1"), ("8", "1"), ("7", "2"), ("8", "2"))
+    ]
+
+
 async def test_put_from_another_thread_is_written(store: Store, valkey: Server) -> None:
     """The heartbeat's thread writes too, and must not wait."""
     async with writing(valkey.url) as it:

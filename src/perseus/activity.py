@@ -24,6 +24,7 @@ from perseus.store import Store, scripts
 CLOCKS_AGREE_MS = 3_600_000  # beyond this one of the two clocks is wrong, and nothing is trimmed
 QUEUE_LENGTH = 1000
 TEXT_LENGTH = 500
+TENURES_NUMBERED = 100
 FIRST_RETRY_S, RETRY_S = 0.05, 1.0  # a lost connection is made again at once, a store that is away is not hammered
 
 
@@ -92,7 +93,7 @@ class ActivityLog:
         self._loop = loop
         self._dropped = 0
         self._failing = False
-        self._seq: tuple[object, int] = (None, 0)
+        self._seqs: dict[int | None, int] = {}  # the last number of each tenure, the newest tenures only
         self._order = threading.Lock()
 
     @property
@@ -106,12 +107,20 @@ class ActivityLog:
         The future is done when it was written, and fails if it had to be dropped.
         """
         with self._order:
-            tenure, seq = self._seq
-            self._seq = (status.epoch, seq + 1 if tenure == status.epoch else 1)
-            fields = entry_fields(status, event, at_ms=self._store_time.now_ms(), seq=self._seq[1], **details)
+            fields = entry_fields(
+                status, event, at_ms=self._store_time.now_ms(), seq=self._next_seq(status.epoch), **details
+            )
             waiting = _Waiting(fields, Future())
             self._loop.call_soon_threadsafe(self._accept, waiting)
         return waiting.written
+
+    def _next_seq(self, epoch: int | None) -> int:
+        """Numbers go on where a tenure's ended, because entries about the one before may follow those of the next."""
+        seq = self._seqs.pop(epoch, 0) + 1
+        self._seqs[epoch] = seq
+        if len(self._seqs) > TENURES_NUMBERED:
+            del self._seqs[next(iter(self._seqs))]
+        return seq
 
     def _accept(self, waiting: _Waiting) -> None:
         if len(self._queue) >= QUEUE_LENGTH:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perseus import keys
+from perseus import keys, lease
 from perseus.clock import StoreTime
 from perseus.errors import ExchangeClaimed, ExchangeSettling
 from perseus.lease import Claimed, Claimer
@@ -127,7 +127,7 @@ class Other:
     """A claimer in this process, on another host as far as the store can tell."""
 
     def __init__(self, trial: Trial, store: Store) -> None:
-        self._trial = trial
+        self._store = store
         self._claimer = Claimer(
             store, clock=trial.clock, store_time=StoreTime(trial.clock), exchange=BINANCE, instance_id="other"
         )
@@ -142,6 +142,12 @@ class Other:
     async def claim(self) -> Claimed:
         """Claim, as `perseus run` would."""
         return await self._claimer.claim(self._status, timing=LONG, must_settle=False)
+
+    async def renew(self, claimed: Claimed) -> None:
+        """Show that it lives: an unrenewed claim may be given back."""
+        status = msgspec.structs.replace(self._status, rev=1, epoch=claimed.lease.epoch)
+        renewal = await lease.renew(self._store, claimed.lease, status, kind="heartbeat")
+        assert renewal.outcome == "RENEWED"
 
 
 async def stepped_before_a_claimer_that_saw(trial: Trial) -> None:
@@ -160,13 +166,14 @@ async def stepped_before_a_claimer_that_saw(trial: Trial) -> None:
         await trial.gone()
         while True:
             try:
-                await other.claim()
+                claimed = await other.claim()
             except ExchangeSettling as settling:
                 await asyncio.sleep(min(0.05, settling.wait_ms / 1000))
             else:
                 break
         early_s = ends_at - trial.clock.now()
         assert early_s < 0.05, f"it claimed {early_s:.2f} s before the lease it had seen could end"
+        await other.renew(claimed)
         feed.sigcont()
         assert "host-b" in await trial.ended(feed, 4)
 
