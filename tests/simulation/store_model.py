@@ -338,7 +338,7 @@ class StoreModel:
     def _record_loss(self, keys: list[str], args: list[bytes]) -> list[Any]:
         instance, epoch, oldest, _min_id, *fields = args
         stream = self._stream(keys[0])
-        lower, restarted = _bound(oldest, is_upper=False), False
+        lower, restarted = _bound(oldest, is_upper=False), -1.0
         for seen, (at, flat) in enumerate(reversed(stream.entries)):
             if at < lower or seen >= _SCANNED:
                 break
@@ -348,9 +348,11 @@ class StoreModel:
             if entry.get(b"event") in _TERMINAL:
                 return [b"ALREADY", _id_text(at)]
             if entry.get(b"event") == b"state_transition":
-                if entry.get(b"toState") == b"stopped" and not restarted:
+                seq = entry.get(b"seq")
+                if entry.get(b"toState") == b"stopped" and _number(seq and seq.decode()) > restarted:
                     return [b"ALREADY", _id_text(at)]
-                restarted = restarted or entry.get(b"toState") == b"starting"
+                if entry.get(b"toState") == b"starting":
+                    restarted = max(restarted, _number(seq.decode()) if seq else math.inf)
         return [b"RECORDED", self._do_xadd(keys[0].encode(), b"*", *fields)]
 
     def _look(self, keys: list[str], _args: list[bytes]) -> list[Any]:

@@ -102,7 +102,8 @@ def entries(draw: st.DrawFn) -> Command:
         return script("RECORD_LOSS", (LOG,), instance, epoch, oldest, "0", "event", "instance_lost", *fields)
     event = draw(st.sampled_from(("state_transition", "lease_lost", "error")))
     to_state = draw(st.sampled_from(("starting", "stopped", "active")))
-    return ("XADD", LOG, "MINID", "~", "0", "*", "event", event, *fields, "toState", to_state)
+    seq = draw(st.sampled_from(((), ("seq", 1), ("seq", 2), ("seq", 3))))
+    return ("XADD", LOG, "MINID", "~", "0", "*", "event", event, *fields, "toState", to_state, *seq)
 
 
 def data() -> st.SearchStrategy[Command]:

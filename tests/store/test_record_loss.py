@@ -67,6 +67,14 @@ async def test_tenure_started_again_after_its_stop_is_lost(store: Store, server:
     assert (await record_loss(store))[0] == "RECORDED"
 
 
+async def test_late_copy_of_a_start_does_not_undo_the_stop_after_it(store: Store, server: Server) -> None:
+    """An entry whose answer was lost is sent again, and the first copy may arrive after everything."""
+    entry(server, "state_transition", toState="starting", seq=1)
+    stopped = entry(server, "state_transition", toState="stopped", seq=2)
+    entry(server, "state_transition", toState="starting", seq=1)
+    assert await record_loss(store) == ("ALREADY", stopped)
+
+
 async def test_tenure_stopped_after_its_restart_is_not_lost(store: Store, server: Server) -> None:
     """Only what came last counts."""
     for state in ("starting", "active", "stopped", "starting", "active"):

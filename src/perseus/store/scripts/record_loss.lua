@@ -5,7 +5,7 @@
 -- Reply {'RECORDED', id} | {'ALREADY', id of the terminal entry}
 local TERMINAL = {instance_lost = true, lease_lost = true, lease_lapsed = true, handoff_completed = true}
 local PAGE, MOST = 100, 5000  -- a longer scan would hold up the server; past it, better twice than never
-local upper, seen, restarted = '+', 0, false
+local upper, seen, restarted = '+', 0, -1  -- restarted: the highest number of a `starting`; a late copy has its old one
 while seen < MOST do
   local page = redis.call('XREVRANGE', KEYS[1], upper, ARGV[3], 'COUNT', PAGE)
   for _, entry in ipairs(page) do
@@ -14,8 +14,8 @@ while seen < MOST do
     if fields.instanceId == ARGV[1] and fields.epoch == ARGV[2] then
       if TERMINAL[fields.event] then return {'ALREADY', entry[1]} end
       if fields.event == 'state_transition' then
-        if fields.toState == 'stopped' and not restarted then return {'ALREADY', entry[1]} end
-        restarted = restarted or fields.toState == 'starting'
+        if fields.toState == 'stopped' and (tonumber(fields.seq) or 0) > restarted then return {'ALREADY', entry[1]} end
+        if fields.toState == 'starting' then restarted = math.max(restarted, tonumber(fields.seq) or math.huge) end
       end
     end
   end
