@@ -257,6 +257,7 @@ async def test_commands_of_the_tenure_before_are_not_read_again(valkey: Server, 
     async with serving(setup_at(valkey.url, data_dir)) as served:
         await served.reach(ACTIVE)
         assert await carried_out(store, "stop", target=target_in(valkey)) == OBEYED
+        await logged(valkey, "command", outcome="done")
         assert len(entries_in(valkey, "command")) == 2, "accepted and done"
 
 
