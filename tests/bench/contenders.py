@@ -95,6 +95,8 @@ class Perseus:
         claimed = await self._claimer.claim(self.status, timing=self.timing, must_settle=must_settle)
         self._lease = claimed.lease
         self.status = msgspec.structs.replace(self.status, epoch=claimed.lease.epoch)
+        if self.lock_file is not None:
+            self.lock_file.remember(claimed.lease.epoch, holder=self.status.instance_id or "")
 
     async def renew(self) -> None:
         """Compose and send one renewal, as the heartbeat does."""
