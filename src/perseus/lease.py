@@ -158,8 +158,8 @@ class Claimer:
         """Claim the exchange with `status` as its first payload (its epoch is set by the store).
 
         Idempotent: `status.claim_id` may be sent again after a lost reply. `must_settle`: the server must have been the
-        primary for a TTL and a second, because one that restarted or was promoted may have lost a lease that still
-        runs; `is_durable`: a restart of it loses nothing.
+        primary for a TTL and a second (after a failover four more), because one that restarted or took over may have
+        lost a lease that still runs; `is_durable`: a restart of it loses nothing.
         Raises: ExchangeClaimed, ExchangeSettling (free, but not yet), ExchangeMisnamed, UnreadableKey, NotReplicated;
         and what every call to the store raises. After StoreUnavailable the claim may have been made.
         """

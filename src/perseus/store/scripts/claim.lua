@@ -24,9 +24,9 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 
 -- A server that restarted, or took over from another, may have lost a lease that still runs. A restart shows in the
--- uptime; a promotion only in a second replication id, so whoever sees a new one first notes when; a note from
+-- uptime; a failover only in a second replication id, so whoever sees a new one first notes when; a note from
 -- the future (the clock was stepped back) is made anew. In a planned failover the old primary goes on granting leases
--- for some seconds after the promotion, until it is told.
+-- for some seconds, until it is told.
 local handover_s = 0
 local function settled()
   local server, replication = redis.pcall('INFO', 'server'), redis.pcall('INFO', 'replication')
