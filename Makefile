@@ -40,6 +40,7 @@ lock: $(VENV)/.uv  # UPGRADE=--upgrade takes the newest versions pyproject.toml 
 	$(LOCK) --group installer --output-file requirements-installer.lock
 	$(LOCK) pyproject.toml --group build --output-file requirements.lock
 	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(BIN)/python -m tests.node lock
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -50,7 +51,11 @@ $(VENV)/.run: $(VENV)/.uv requirements.lock pyproject.toml
 	$(PACKAGE)
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.uv requirements-dev.lock pyproject.toml
+$(VENV)/.test: $(VENV)/.python tests/node/package-lock.json  # and the Node programs the tests talk to
+	$(BIN)/python -m tests.node ci --silent
+	@touch $@
+
+$(VENV)/.python: $(VENV)/.uv requirements-dev.lock pyproject.toml
 	$(INSTALL) -r requirements-dev.lock
 	$(PACKAGE)
 	@touch $@
