@@ -1,0 +1,1 @@
+"""Exchanges, admins, tokens, sessions and the audit trail, in SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The door for browsers and programs: tRPC API, guard, health checks, Admin UI."""
