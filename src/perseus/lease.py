@@ -182,7 +182,7 @@ class Claimer:
         self, status: InstanceStatus, timing: LeaseTiming, *, must_settle: bool, is_durable: bool
     ) -> tuple[list[Any], int, float]:
         """Look, then run the script: its reply, how many replicas have confirmed it, and when it was sent."""
-        replaceable, before = await self._observe()
+        replaceable, before, epoch = await self._observe()
         least_s = self._least_settled(timing, before) if must_settle else 0
         sent_at = self._clock.now()
         reply, confirmed = await _run(
@@ -197,6 +197,7 @@ class Claimer:
                 self._exchange.name,
                 least_s,
                 int(is_durable),
+                epoch,
                 _without_epoch(status),
             ],
             replicas=self._replicas,
@@ -236,6 +237,8 @@ class Claimer:
                 raise _settling(
                     self._exchange, int(rest[0]) * 1000, "the store restarted or failed over, and may have lost a lease"
                 )
+            case b"CHANGED":
+                raise _settling(self._exchange, 0, "another instance has claimed it in between")
             case b"MISNAMED":
                 raise _misnamed(self._exchange, rest[0].decode(), rest[1])
             case b"OVER":
@@ -243,17 +246,21 @@ class Claimer:
             case _:
                 raise _unreadable(rest[0].decode(), rest[1].decode())
 
-    async def _observe(self) -> tuple[bytes, InstanceStatus | None]:
-        """Read the store's time, the status and `last`; refuse what must not be claimed yet.
+    async def _observe(self) -> tuple[bytes, InstanceStatus | None, bytes]:
+        """Read the store's time, the status, `last` and the epoch; refuse what must not be claimed yet.
 
-        Returns the status value that stands there and may be replaced (`b""`: none), and `last`.
+        Returns the status value that stands there and may be replaced, `last`, and the epoch key's value (`b""`: none).
         """
         status_key, last_key = keys.status(self._exchange.id), keys.last(self._exchange.id)
         sent_at = self._clock.now()
-        clock, raw, pttl, last = await self._store.pipeline(
-            ["TIME"], ["GET", status_key], ["PTTL", status_key], ["GET", last_key]
+        clock, raw, pttl, last, epoch = await self._store.pipeline(
+            ["TIME"],
+            ["GET", status_key],
+            ["PTTL", status_key],
+            ["GET", last_key],
+            ["GET", keys.epoch(self._exchange.id)],
         )
-        for reply in (clock, raw, pttl, last):
+        for reply in (clock, raw, pttl, last, epoch):
             if isinstance(reply, Exception):
                 raise reply
         self._store_time.observe(int(clock[0]) * 1000 + int(clock[1]) / 1000, sent_at=sent_at)
@@ -261,14 +268,14 @@ class Claimer:
         if before is not None:
             self.know_epoch(before.epoch)
         if raw is not None and self._is_over(raw):
-            return raw, before
+            return raw, before, epoch or b""
         if raw is not None and pttl != -2:  # -2: it expired between the two reads
             raise self._refusal(raw, pttl)
         released = before is not None and before.released_at is not None and (before.epoch or 0) >= self._floor
         wait_ms = max((self._not_before - self._clock.now()) * 1000, self._rest_of(before))
         if wait_ms > 0 and not released:
             raise _settling(self._exchange, math.ceil(wait_ms), "its last lease may still be running")
-        return b"", before
+        return b"", before, epoch or b""
 
     def _is_over(self, raw: bytes) -> bool:
         """Whether this status is of a tenure that has ended for certain: our own, or that of a process that died."""

@@ -12,7 +12,7 @@ from tests.support.trials import EXCHANGE_ID, INTERVAL_S, TTL_S, Trial
 
 Repeat = Callable[..., Awaitable[None]]
 # what only these requests contain
-CLAIM, RENEWAL, RELEASE = keys.epoch(EXCHANGE_ID).encode(), b'"kind":"heartbeat"', b'"kind":"released"'
+CLAIM, RENEWAL, RELEASE = keys.primary(EXCHANGE_ID).encode(), b'"kind":"heartbeat"', b'"kind":"released"'
 
 
 async def lost_claim_reply(trial: Trial) -> None:

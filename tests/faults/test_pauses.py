@@ -128,7 +128,7 @@ async def test_renewal_under_way_at_the_pause_revives_nothing(repeat: Repeat, is
 async def stopped_in_the_middle_of_a_claim(trial: Trial, is_succeeded: bool) -> None:
     """Stop a claimer whose claim is made, but not yet answered, until the lease of that claim is over."""
     await trial.settled()
-    trial.proxy.hold_requests(1, containing=keys.epoch(EXCHANGE_ID).encode())
+    trial.proxy.hold_requests(1, containing=keys.primary(EXCHANGE_ID).encode())
     first = trial.feed("host-a", "--watch", through_proxy=True)
     await trial.until(lambda: trial.proxy.held_requests, description="a claim is under way")
     first.sigstop()

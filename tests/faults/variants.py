@@ -56,6 +56,7 @@ EDITS: dict[str, tuple[Edit, ...]] = {
     "bare SET NX with retries": (
         Edit("CLAIM", "if status and status.claimId == ARGV[1] then", "if false then"),
         Edit("CLAIM", "if raw and raw ~= ARGV[2] then", "if raw then"),
+        Edit("CLAIM", "if (stored or '') ~= ARGV[8] then return reply('CHANGED') end", ""),
     ),
     "a missing key is created again on renew": (
         Edit(

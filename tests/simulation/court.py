@@ -175,8 +175,11 @@ class Court:
         """A process is gone, and with it what it had still to tell of a lapse or a loss, if it could not."""
         if process.me is None:
             return
-        was_reached = self.world.network.failed_at.get(process, -1.0) < self._acquired_at.get(process, 0.0)
-        if was_reached:
+        network, acquired_at = self.world.network, self._acquired_at.get(process, 0.0)
+        is_unlucky = network.failed_at.get(process, -1.0) >= acquired_at
+        ran_until = min(process.paused_at, self.world.loop.now)
+        had_no_time = network.late_at.get(process, -1.0) >= acquired_at and ran_until - acquired_at < 2.0
+        if not is_unlucky and not had_no_time:
             return
         queue = process.me._said._log._queue
         untold = [int(each.fields["epoch"]) for each in queue if each.fields["event"] == "lease_lapsed"]

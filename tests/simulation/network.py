@@ -23,6 +23,7 @@ from tests.simulation.virtual_loop import VirtualLoop
 
 EPOCH_US = 1_795_000_000_000_000  # the store's wall clock at the beginning
 REPLICA_BEHIND = 6  # at most so many writes are lost by a failover of a replica that is connected
+GIVEN_UP_AFTER_S = 0.16  # one way; there and back takes longer than an attempt may then
 
 
 class Client:
@@ -113,6 +114,7 @@ class Network:
         self.has_late_copies = False  # or had: requests that nobody waits for any more
         self.cut_off: set[Client] = set()
         self.failed_at: dict[Client, float] = {}  # when a request of theirs, or its reply, was last lost
+        self.late_at: dict[Client, float] = {}  # when one last took longer than anybody waits for
         self._up_since = -self.random.choice((0.0, 3.0, 100.0))
         self._incarnation = 0
         self._held: list[tuple[str, Request]] = []  # what waits for a thaw, or the end of a partition
@@ -143,7 +145,10 @@ class Network:
         if weather.loses_request and random.random() < weather.loses_request:
             self.failed_at[client] = self.loop.now
             return await answer
-        self.later(self._delay(), self._arrive, request)
+        delay_s = self._delay()
+        if delay_s > GIVEN_UP_AFTER_S:
+            self.late_at[client] = self.loop.now
+        self.later(delay_s, self._arrive, request)
         if weather.repeats and random.random() < weather.repeats:
             self.has_late_copies = True
             again = Request(client, commands, None, request.sent_at, request.sent_boot)

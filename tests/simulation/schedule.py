@@ -14,9 +14,10 @@ from typing import Any
 
 import structlog
 
-from perseus import commands, lease
+from perseus import commands, keys, lease
+from perseus.clock import unix_ms
 from perseus.errors import PerseusError
-from perseus.model import ConnectionState
+from perseus.model import Command, ConnectionState
 from perseus.store import Store
 from perseus.timing import LeaseTiming
 from tests.simulation.court import STATUS, Court
@@ -67,6 +68,7 @@ class Schedule:
     replicas: int
     slots: list[Slot] = field(default_factory=list)
     is_quiet: bool = False
+    sent: list[Command] = field(default_factory=list)
 
     @property
     def random(self) -> Random:
@@ -133,6 +135,7 @@ class Schedule:
             now_ms = round(await store.time_ms())
             self.world.note(f"operator sends {kind} to {target.instance_id}")
             command = commands.compose(kind, target=target, issuer="operator", reason="", now_ms=now_ms)
+            self.sent.append(command)
             await commands.send(store, BINANCE, command)
         except PerseusError as error:
             self.world.note(f"operator could not send {kind}: {type(error).__name__}")
@@ -223,6 +226,17 @@ async def _strike(schedule: Schedule, struck: list[str]) -> None:
             await asyncio.sleep(random.choice((0.05, 1.0, 4.0)) * random.random() * 1.5)
     await asyncio.gather(*lasting)
     world.note("the last fault is over")
+    while any(_is_pending(schedule, command) for command in schedule.sent):
+        await asyncio.sleep(0.1)
+
+
+def _is_pending(schedule: Schedule, command: Command) -> bool:
+    """Whether a command may still take effect: sent to one who lives, not answered, not expired."""
+    network = schedule.world.network
+    is_answered = network.model.value(keys.reply(BINANCE.id, command.id)) is not None
+    is_over = network.wall_us() // 1000 > unix_ms(command.expires_at)
+    lives = any(each.name == command.target_instance and each.is_alive for each in schedule.world.processes)
+    return lives and not is_answered and not is_over
 
 
 def bound_s(schedule: Schedule) -> float:

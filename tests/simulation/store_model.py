@@ -195,7 +195,7 @@ class StoreModel:
     # -- scripts ----------------------------------------------------------------------------------------------------
 
     def _claim(self, keys: list[str], args: list[bytes]) -> list[Any]:  # noqa: PLR0911  line by line as claim.lua
-        claim_id, replaceable, ttl_s, floor, exchange, least_s, is_durable, payload = args
+        claim_id, replaceable, ttl_s, floor, exchange, least_s, is_durable, seen, payload = args
         now = self.now_us()
         settled_s, server_id = self._settled(keys[3], now, is_durable=is_durable == b"1")
         shown_s = b"%d" % min(settled_s, _EPOCH_LIMIT)
@@ -228,12 +228,17 @@ class StoreModel:
             return reply(b"UNREADABLE", keys[1].encode(), f"WRONGTYPE {_WRONG_TYPE}".encode())
         if stored is not None and not (stored.isdigit() and int(stored) < _EPOCH_LIMIT):
             return reply(b"UNREADABLE", keys[1].encode(), b"not an integer below 2^53")
+        if not self._is_unchanged(stored, seen):
+            return reply(b"CHANGED")
         epoch = self._next_epoch(stored=int(stored) if stored is not None else None, now=now, floor=int(floor))
         if epoch >= _EPOCH_LIMIT:
             return reply(b"UNREADABLE", keys[1].encode(), b"the next epoch would pass 2^53")
         self._set(keys[1], b"%d" % epoch, None)
         self._set(keys[0], b'{"epoch":%d,' % epoch + payload, int(ttl_s))
         return reply(b"CLAIMED", b"%d" % epoch, raw_last or b"")
+
+    def _is_unchanged(self, stored: bytes | None, seen: bytes) -> bool:
+        return (stored or b"") == seen
 
     def _is_repeated(self, status: dict[str, Any], claim_id: bytes) -> bool:
         return _text_of(status, "claimId") == claim_id

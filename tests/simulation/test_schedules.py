@@ -44,7 +44,8 @@ CAUGHT_BY = {
     "cancelled transition told but not made": ("transitions_follow_one_another", 7526, 5828),
     "unrecorded loss forgotten": ("the log does not tell", 78, 285, 1025),
     "lapse told too late": ("the log does not tell", 1004),
-    "renewal checks the claim, not the epoch": ("epochs_only_rise", 1948),
+    "neither claim nor renewal compares the epoch": ("epochs_only_rise", 1948),
+    "claiming on what was seen before": ("still believed to hold", 1033418),
 }
 
 

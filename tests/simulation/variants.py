@@ -85,7 +85,14 @@ class NoWaitAfterFailover(StoreModel):
         return (-1, "") if self.denies_info else (self.uptime_s(), self.replid)
 
 
-class RenewedByClaimAlone(StoreModel):
+class ClaimedOnOldSight(StoreModel):
+    """A claimer held up between its look and its claim takes what somebody else had meanwhile."""
+
+    def _is_unchanged(self, stored: bytes | None, seen: bytes) -> bool:
+        return True
+
+
+class RenewedByClaimAlone(ClaimedOnOldSight):
     """A late copy of a claim begins another tenure, and a late renewal of the first one lands in it."""
 
     def _is_holder(self, status: dict[str, Any], claim_id: bytes, epoch: Any) -> bool:
@@ -109,7 +116,8 @@ MODELS: dict[str, type[StoreModel]] = {
     "no wait after a store restart": NoWaitAfterRestart,
     "no wait after a failover": NoWaitAfterFailover,
     "writes without lease check": WritesWithoutLeaseCheck,
-    "renewal checks the claim, not the epoch": RenewedByClaimAlone,
+    "claiming on what was seen before": ClaimedOnOldSight,
+    "neither claim nor renewal compares the epoch": RenewedByClaimAlone,
 }
 
 

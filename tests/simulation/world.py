@@ -197,6 +197,7 @@ class Process(Client):
         self.me: Instance | None = None
         self.error: BaseException | None = None
         self.told_at = 0.0  # when it was last told to end
+        self.paused_at = float("inf")  # when it was last stopped, if it still is, true virtual seconds
         self.hung_since = float("inf")  # when its feed's loop was blocked, true virtual seconds
         self.believes: Callable[[str], None] = lambda _claim_id: None  # told before each write
         self._on_end = on_end
@@ -282,7 +283,15 @@ class Process(Client):
 
     def pause(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT later."""
+        self.paused_at = self.world.loop.now
         self._hold(self.threads, f"paused for {seconds:.2f} s", seconds)
+        self.world.network.later(seconds, self._resumed)
+
+    def _resumed(self) -> None:
+        """A hung loop shows only while the process runs: what it was about to send, it sends now."""
+        self.paused_at = float("inf")
+        if self.hung_since < float("inf"):
+            self.hung_since = self.world.loop.now
 
     def block(self, seconds: float) -> None:
         """Its feed's loop hangs; the coordination thread goes on."""

@@ -47,10 +47,14 @@ async def claim(
     name: str = "binance",
     least_s: int = 0,
     is_durable: bool = False,
+    seen: str | bytes | None = None,
 ) -> ClaimReply:
-    """Run the claim script."""
+    """Run the claim script. `seen`: the epoch as of a look, if not the present one."""
+    if seen is None:
+        found = (await store.pipeline(["GET", EPOCH]))[0]
+        seen = found if isinstance(found, bytes) else b""
     text = json.dumps(payload(claim_id, instance_id, exchangeName=name))
-    args = [claim_id, replaces, ttl_s, floor, name, least_s, int(is_durable), text[1:]]
+    args = [claim_id, replaces, ttl_s, floor, name, least_s, int(is_durable), seen, text[1:]]
     keys_used = [STATUS, EPOCH, LAST, PRIMARY]
     outcome, server_us, settled_s, server_id, *rest = await store.run(scripts.CLAIM, keys=keys_used, args=args)
     return ClaimReply(outcome.decode(), int(server_us), int(settled_s), server_id.decode(), rest)

@@ -236,3 +236,12 @@ async def test_claim_refuses_an_epoch_that_would_not_stay_exact(store: Store, se
     reply = await claim(store, floor=2**53)
     assert (reply.outcome, reply.rest[0]) == ("UNREADABLE", EPOCH.encode())
     assert keys_at(server) == []
+
+
+async def test_claim_on_what_was_seen_before_another_tenure_is_refused(store: Store, server: Server) -> None:
+    """A claimer held up between its look and its claim does not know of a tenure in between, whose key may be gone."""
+    seen = await claimed_epoch(store)
+    await claimed_epoch(store, "c2", replaces=server.call("GET", STATUS))
+    server.call("DEL", STATUS)
+    reply = await claim(store, "c3", "i3", seen=str(seen))
+    assert (reply.outcome, server.call("EXISTS", STATUS)) == ("CHANGED", 0)

@@ -3,12 +3,14 @@
 -- ARGV  1 claimId  2 the status value that may be replaced, whole, or ''  3 TTL, s  4 epoch floor  5 exchangeName
 --       6 for how long the server must have been the primary, s (0: never mind)
 --       7 '1' if a restart of the server loses nothing, so that only a failover counts
---       8 payload JSON without its opening brace; the epoch is put in front
+--       8 what the epoch key held when the claimer looked, or '': since then nobody else has claimed
+--       9 payload JSON without its opening brace; the epoch is put in front
 -- Reply {outcome, server time in us, for how long it has been the primary in s or -1, replication id, ...}
 --   CLAIMED    epoch, last or ''      the key now holds our payload
 --   HELD       status, PTTL in ms     somebody else's (PTTL -1: it never expires)
 --   SETTLING   wait in s              the server has not been the primary long enough to rule out a lost lease
 --   OVER                              a late copy of this claim: its tenure has come and gone
+--   CHANGED                           somebody has claimed since the claimer looked: look again
 --   MISNAMED   key, value             the id belongs to an exchange of another name
 --   UNREADABLE key, reason            nothing was written
 local function read(key)
@@ -74,9 +76,10 @@ if type(stored) == 'table' then return reply('UNREADABLE', KEYS[2], stored.err) 
 if stored and not (string.match(stored, '^%d+$') and tonumber(stored) < 9007199254740000) then
   return reply('UNREADABLE', KEYS[2], 'not an integer below 2^53')
 end
+if (stored or '') ~= ARGV[8] then return reply('CHANGED') end
 local epoch = math.max((tonumber(stored) or 0) + 1, now, tonumber(ARGV[4]) + 1)
 if epoch >= 9007199254740000 then return reply('UNREADABLE', KEYS[2], 'the next epoch would pass 2^53') end
 local text = string.format('%.0f', epoch)
 redis.call('SET', KEYS[2], text)
-redis.call('SET', KEYS[1], '{"epoch":' .. text .. ',' .. ARGV[8], 'EX', ARGV[3])
+redis.call('SET', KEYS[1], '{"epoch":' .. text .. ',' .. ARGV[9], 'EX', ARGV[3])
 return reply('CLAIMED', text, raw_last or '')
