@@ -94,6 +94,30 @@ def test_store_of_several_hosts_is_taken(tmp_path: Path, url: str) -> None:
     assert "the embedded store has none" in fault
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("sqlite:////var/lib/perseus.db", "sqlite:////var/lib/perseus.db"),
+        ("sqlite+aiosqlite:////var/lib/perseus.db", "sqlite:////var/lib/perseus.db"),
+        ("postgresql+asyncpg://u:p@h/x", "postgresql://u:p@h/x"),
+        ("postgresql://h1:5432,h2:5433/x?sslmode=require", "postgresql://h1:5432,h2:5433/x?sslmode=require"),
+        ("postgresql:///x?host=/run/postgresql", "postgresql:///x?host=/run/postgresql"),
+    ],
+)
+def test_database_of_every_kind_is_taken(tmp_path: Path, given: str, kept: str) -> None:
+    """Written as SQLAlchemy or as libpq knows it."""
+    assert load(tmp_path, {"PERSEUS_DATABASE_URL": given}).database_url == kept
+
+
+def test_database_is_a_file_in_the_data_directory_unless_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is one of the working directory, now and after anybody changes it."""
+    settings = load(tmp_path, DATA_DIR=str(tmp_path / "data"))
+    assert settings.database_url == f"sqlite:///{tmp_path}/data/perseus.db"
+    assert settings.sources["DATABASE_URL"] == "default"
+    monkeypatch.chdir(tmp_path)
+    assert load(tmp_path, DATABASE_URL="sqlite:///x.db").database_url == f"sqlite:///{tmp_path}/x.db"
+
+
 def test_message_of_several_faults_says_nothing_was_started(tmp_path: Path) -> None:
     """A person must know what is true now."""
     with pytest.raises(BadConfiguration, match=r"2 settings cannot work; nothing was started") as caught:
@@ -124,7 +148,18 @@ def test_message_of_several_faults_says_nothing_was_started(tmp_path: Path) -> N
         ("PUBLIC_IP_URLS", ",", "or `off`"),
         ("CANDLES_KEPT", "59", "must be between 60"),
         ("LOG_LEVEL", "warn", "Did you mean warning?"),
-        ("PORT", "0", "must be between 1 and 65535"),
+        ("PORT", "-1", "must be between 0 and 65535"),
+        ("PUBLIC_URL", "perseus.example", "is not a http:// or https:// URL"),
+        ("PUBLIC_URL", "https://perseus.example/ui", "must be scheme, host and perhaps port only"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", "is not a list of addresses or networks"),
+        ("RATE_LIMIT", "0", "must be between 1 and 1000000"),
+        ("DATABASE_URL", "mysql://h/x", "is not sqlite:///PATH or postgresql://"),
+        ("DATABASE_URL", "postgresql:h", "is not sqlite:///PATH or postgresql://"),
+        ("DATABASE_URL", "sqlite://", "names no file"),
+        ("DATABASE_URL", "sqlite:///", "names no file"),
+        ("DATABASE_URL", "sqlite:///x.db?mode=ro", "names no file"),
+        ("DATABASE_URL", "postgresql://h:port/x", "malformed host or port"),
+        ("DATABASE_URL", "postgresql://h,[::1/x", "malformed host or port"),
         ("EXCHANGE_KRAKEN_WS_URL", "http://x", "is not a ws:// or wss:// URL"),
         ("EXCHANGE_BINANCE_REST_URL", "http://h:99999", "malformed host or port"),
     ],

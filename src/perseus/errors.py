@@ -26,6 +26,12 @@ class BadUsage(PerseusError):
     exit_code = 64
 
 
+class BadInput(BadUsage):
+    """A field of the input cannot be used. `field` is its name as programs write it."""
+
+    field: str = ""
+
+
 class BadConfiguration(PerseusError):
     """The settings cannot work. `faults` lists every one of them, a sentence each."""
 
@@ -34,9 +40,53 @@ class BadConfiguration(PerseusError):
 
 
 class UnknownExchange(BadUsage):
-    """No exchange has this name."""
+    """There is no such exchange. `name`: as asked for; `field`: where an input named it."""
 
     name: str
+    field: str = "exchangeName"
+
+
+class UnknownAdmin(BadUsage):
+    """No admin has this e-mail address."""
+
+
+class UnknownToken(BadUsage):
+    """There is no such API token."""
+
+
+class AlreadyExists(PerseusError):
+    """The database holds this already."""
+
+
+class DatabaseUnavailable(PerseusError):
+    """The database gave no usable answer; what was being changed is unchanged, unless its commit was cut off."""
+
+    exit_code = 2
+
+
+class DatabaseUnsuitable(PerseusError):
+    """The database is newer than this program, or not one of Perseus."""
+
+    exit_code = 78
+
+
+class NotSignedIn(PerseusError):
+    """Nobody we know is asking. `reason` is one word for programs: missing, malformed, unknown, expired, revoked, …"""
+
+    reason: str = "missing"
+
+
+class NotAllowed(PerseusError):
+    """Who asks may not do this. `needed` is the least role that may, `role` what they have."""
+
+    needed: str
+    role: str
+
+
+class TooOften(PerseusError):
+    """Too many requests. `retry_after_s` says when the next will be heard, whole seconds."""
+
+    retry_after_s: int
 
 
 class InvalidSymbols(PerseusError):
@@ -58,6 +108,15 @@ class StoreRefused(StoreUnavailable):
 
 class NotReplicated(StoreUnavailable):
     """Fewer replicas than STORE_WAIT_REPLICAS confirmed a write in time: a failover could lose it."""
+
+
+class NotCurrent(StoreUnavailable):
+    """The store cannot be read, so what was read last says nothing about now.
+
+    `observed_at` is when everything was last read, ISO by the store's clock; None: never.
+    """
+
+    observed_at: str | None = None
 
 
 class StoreDenied(PerseusError):
@@ -140,3 +199,10 @@ class ConnectionEnding(VenueUnavailable):
 
 class VenueRefused(PerseusError):
     """The exchange refuses to serve us (HTTP 451, a ban, an invalid request): trying again will not help."""
+
+
+class CannotListen(PerseusError):
+    """The port cannot be opened. `is_taken`: another program listens on it."""
+
+    exit_code = 78
+    is_taken: bool = False

@@ -5,6 +5,7 @@ JSON names are camelCase. Timestamps in JSON are ISO-8601 UTC with milliseconds 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -30,6 +31,14 @@ class ConnectionState(StrEnum):
     STOPPED = "stopped"
 
 
+class Role(StrEnum):
+    """The most an admin or a token may do, least first; what that is stands in `web/access.py`."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    OWNER = "owner"
+
+
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """A venue of the network. `name` is its slug: `^[a-z0-9][a-z0-9_-]{0,31}$`."""
 
@@ -37,9 +46,12 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     display_name: str
     is_active: bool = True
+    rest_url: str | None = None
+    ws_url: str | None = None
 
 
-# Stand in for the database: ids are fixed for ever, other programs of the network use them too.
+# A new database begins with these; without one they are all there is. Ids are fixed for ever: other programs of the
+# network use them too.
 SEEDED_EXCHANGES: tuple[Exchange, ...] = (
     Exchange(id=1, name="coinbase", display_name="Coinbase"),
     Exchange(id=2, name="binance", display_name="Binance"),
@@ -48,12 +60,13 @@ SEEDED_EXCHANGES: tuple[Exchange, ...] = (
 )
 
 
-def exchange_named(name: str) -> Exchange:
-    """The exchange of this name. Raises: UnknownExchange, naming those that exist."""
-    for exchange in SEEDED_EXCHANGES:
+def exchange_named(name: str, exchanges: Iterable[Exchange] = SEEDED_EXCHANGES) -> Exchange:
+    """The exchange of this name among these. Raises: UnknownExchange, naming those that exist."""
+    exchanges = tuple(exchanges)
+    for exchange in exchanges:
         if exchange.name == name:
             return exchange
-    known = ", ".join(exchange.name for exchange in SEEDED_EXCHANGES)
+    known = ", ".join(exchange.name for exchange in exchanges)
     raise UnknownExchange(f'There is no exchange "{name}". Known exchanges: {known}.', name=name)
 
 

@@ -52,6 +52,7 @@ class Settings:
 
     store_url: str
     store_wait_replicas: int
+    database_url: str  # sqlite:///PATH | postgresql://…
     data_dir: Path
     heartbeat_interval: float
     lease_ttl: int
@@ -64,6 +65,9 @@ class Settings:
     log_level: str  # debug | info | warning | error
     host: str
     port: int
+    public_url: str  # an origin, `https://perseus.example`; empty: none
+    trusted_proxies: tuple[str, ...]  # addresses and networks
+    rate_limit: int  # requests a second and client; 0: switched off
     venue_urls_by_exchange: Mapping[str, VenueUrls] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -150,6 +154,31 @@ def _hostname(url: str) -> str | None:
     return parts.hostname
 
 
+def _database_url(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    kind = {"sqlite+aiosqlite": "sqlite", "postgresql+asyncpg": "postgresql"}.get(scheme, scheme)
+    if not separator or kind not in ("sqlite", "postgresql"):
+        raise ValueError("is not sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE")
+    if kind == "postgresql":
+        credentials, at, places = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+        for place in places.split(","):
+            _hostname(f"{kind}://{credentials}{at}{place}")  # none is fine: libpq's defaults and ?host= count
+        return f"{kind}://{rest}"
+    if not rest.startswith("/") or not rest.strip("/") or "?" in rest:
+        raise ValueError("names no file; give sqlite:///PATH (an absolute path begins with a slash of its own)")
+    return sqlite_url(Path(rest[1:]).expanduser())
+
+
+def sqlite_url(path: Path) -> str:
+    """The DATABASE_URL of this SQLite file."""
+    return f"sqlite:///{path.absolute()}"
+
+
+def database_file(data_dir: Path) -> Path:
+    """The SQLite file of a data directory: the database where no DATABASE_URL is given."""
+    return data_dir / "perseus.db"
+
+
 def _directory(text: str) -> Path:
     if not text:
         raise ValueError("is empty; name a directory that may be written")
@@ -224,6 +253,30 @@ def _public_ip_urls(text: str) -> tuple[str, ...]:
     return tuple(map(_url("http", "https"), urls))
 
 
+def _origin(text: str) -> str:
+    if not text:
+        return text
+    parts = urlsplit(_url("http", "https")(text))
+    if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must be scheme, host and perhaps port only, like https://perseus.example")
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    import ipaddress
+
+    try:
+        return tuple(str(ipaddress.ip_network(part.strip())) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(
+            "is not a list of addresses or networks separated by commas, like 127.0.0.1,10.0.0.0/8"
+        ) from error
+
+
+def _rate(text: str) -> int:
+    return 0 if text.strip().lower() == "off" else _within(1, 1_000_000)(text)
+
+
 def _data_home() -> str:
     return str(Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "perseus")
 
@@ -238,6 +291,7 @@ class _Spec(NamedTuple):
 _SPECS: dict[str, _Spec] = {
     "STORE_URL": _Spec(_store_url, EMBEDDED),
     "STORE_WAIT_REPLICAS": _Spec(_within(0, 100), "0"),
+    "DATABASE_URL": _Spec(_database_url, None),
     "DATA_DIR": _Spec(_directory, _data_home),
     "HEARTBEAT_INTERVAL": _Spec(_seconds, "15"),
     "LEASE_TTL": _Spec(_seconds, None),
@@ -249,7 +303,10 @@ _SPECS: dict[str, _Spec] = {
     "LOG_FORMAT": _Spec(_one_of("console", "json"), "console"),
     "LOG_LEVEL": _Spec(_one_of("debug", "info", "warning", "error"), "info"),
     "HOST": _Spec(_not_empty, "127.0.0.1"),
-    "PORT": _Spec(_within(1, 65_535), "8777"),
+    "PORT": _Spec(_within(0, 65_535), "8777"),
+    "PUBLIC_URL": _Spec(_origin, ""),
+    "TRUSTED_PROXIES": _Spec(_networks, ""),
+    "RATE_LIMIT": _Spec(_rate, "200"),
 }
 
 
@@ -308,6 +365,8 @@ class _Reading:
     def finish(self) -> Settings:
         values = {name: self._parsed(name, _SPECS[name].parse) for name in _SPECS if name in self._texts}
         venues = self._venues()
+        if values["DATA_DIR"] is not None:
+            values.setdefault("DATABASE_URL", sqlite_url(database_file(values["DATA_DIR"])))
         if values["HEARTBEAT_INTERVAL"] is not None:
             values.setdefault("LEASE_TTL", float(max(3, math.ceil(3 * values["HEARTBEAT_INTERVAL"]))))
             if values["LEASE_TTL"] is not None:
@@ -384,5 +443,7 @@ def _shown(settings: Settings, name: str) -> str:
         return str(getattr(settings.venue_urls(match["exchange"].lower()), match["kind"].lower()))
     value = getattr(settings, name.lower())
     if isinstance(value, tuple):
-        return ",".join(value) or "off"
+        return ",".join(value) or ("off" if name == "PUBLIC_IP_URLS" else "")
+    if name == "RATE_LIMIT":
+        return str(value) if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)

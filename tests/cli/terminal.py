@@ -62,6 +62,10 @@ class Terminal:
         """Wait until this was printed."""
         wait_until(lambda: text in self.seen, description=f"{text!r} is on the terminal", timeout=timeout)
 
+    def type(self, line: str) -> None:
+        """Type a line and Enter."""
+        os.write(self._main, f"{line}\n".encode())
+
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""
         self.process.send_signal(signal.SIGINT)

@@ -23,7 +23,8 @@ try:
     main({args!r})
 except SystemExit:
     pass
-print("LOADED", *(name for name in ("redis", "aiohttp", "structlog", "asyncio") if name in sys.modules))
+heavy = ("redis", "aiohttp", "structlog", "asyncio", "sqlalchemy", "asyncpg", "starlette")
+print("LOADED", *(name for name in heavy if name in sys.modules))
 """
 
 

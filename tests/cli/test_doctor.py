@@ -83,6 +83,28 @@ def test_embedded_store_that_does_not_run_is_2(data_dir: Path) -> None:
     assert not (data_dir / "store").exists()
 
 
+def test_database_is_looked_at_without_being_changed(database_url: str, valkey: Server, data_dir: Path) -> None:
+    """Before its first use and after: the first look made nothing, or the second would say the same."""
+    settings = {"DATABASE_URL": database_url}
+    for _ in range(2):
+        found = doctor(data_dir, 0, STORE_URL=valkey.url, **settings)["database"]
+        assert (found["severity"], " yet; `perseus serve`" in found["says"]) == ("ok", True)
+    assert run_perseus("exchanges", "disable", "kraken", data_dir=data_dir, settings=settings).returncode == 0
+    found = doctor(data_dir, 0, STORE_URL=valkey.url, **settings)["database"]
+    assert (found["severity"], "can be written and is at revision" in found["says"]) == ("ok", True)
+
+
+def test_database_that_cannot_be_used_is_a_warning(valkey: Server, data_dir: Path) -> None:
+    """`perseus serve` would not start, instances do; the password is not shown."""
+    url = f"postgresql://perseus:hunter2@127.0.0.1:{free_port()}/perseus"
+    done = run_perseus("doctor", "--json", data_dir=data_dir, store_url=valkey.url, settings={"DATABASE_URL": url})
+    (found,) = [each for each in json.loads(done.stdout)["findings"] if each["name"] == "database"]
+    assert (done.returncode, found["severity"], "hunter2" in done.stdout) == (0, "warn", False)
+    (data_dir / "perseus.db").write_text("notes\n" * 1000)
+    found = doctor(data_dir, 0, STORE_URL=valkey.url)["database"]
+    assert (found["severity"], "file is not a database" in found["says"]) == ("warn", True)
+
+
 def test_port_in_use_and_missing_admin_are_warnings(valkey: Server, data_dir: Path) -> None:
     """They keep no instance from running."""
     with socket.socket() as taken:

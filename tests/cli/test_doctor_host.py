@@ -162,4 +162,9 @@ def test_person_reads_the_verdict_last_and_no_line_is_cut(start_server: Callable
     assert lines[-1].startswith("Instances cannot run here: eviction.")
     findings_shown = lines[: next(n for n, line in enumerate(lines) if line.startswith("Settings"))]
     assert max(len(line) for line in findings_shown) <= 100
-    assert [line for line in findings_shown if line and line[0] != " "] == ["The store", "Leases", "This host"]
+    assert [line for line in findings_shown if line and line[0] != " "] == [
+        "The store",
+        "Leases",
+        "The database",
+        "This host",
+    ]

@@ -14,6 +14,7 @@ from perseus.cli.logs import redact
 from tests.cli.conftest import venue
 from tests.support.processes import PerseusProcess
 from tests.support.servers import Server
+from tests.support.system import free_port
 from tests.support.trials import FeedProcess
 
 Perseus = Callable[..., PerseusProcess]
@@ -35,6 +36,16 @@ def test_signal_gives_the_lease_back_and_ends_with_0(perseus: Perseus, valkey: S
     assert process.stop_signal(number) == 0
     assert valkey.call("GET", keys.status(2)) is None
     assert json.loads(valkey.call("GET", keys.last(2)))["releasedAt"]
+
+
+def test_instance_needs_no_database(perseus: Perseus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance must start while the database is away, and its libraries cost memory in every one of them."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # every import is a line of its output
+    process = perseus("run", "binance", "--idle", DATABASE_URL=f"postgresql://x:y@127.0.0.1:{free_port()}/z")
+    process.wait_for_state("idle")
+    imported = {line.rpartition("|")[2].strip() for line in process.output.splitlines()}
+    assert "redis" in imported
+    assert {"sqlalchemy", "asyncpg", "sqlite3", "alembic", "perseus.database"} & imported == set()
 
 
 def test_instance_without_a_fence_says_so_and_serves(perseus: Perseus) -> None:
@@ -104,6 +115,9 @@ def test_secrets_do_not_reach_the_log() -> None:
         "says": "redis://user:hunter2@host:1/0 and rediss://:hunter2@h2 failed",
         "store_password": "hunter2",
         "webhook_url": "https://discord.example/hunter2",
+        "cookie": "perseus_session=hunter2",
+        "request": "GET /login?next=/&token=hunter2 and http://localhost:8777/login?token=hunter2 with Bearer hunter2",
+        "exception": "KeyError: 'perseus_session=hunter2; perseus_hunter2-hunter2-hunter2-hunter2'",
         "exchange": "binance",
         "count": 3,
     }

@@ -9,11 +9,11 @@ from decimal import Decimal
 import click
 import msgspec
 
-from perseus.cli.options import ExchangeName, reading, settings_options
-from perseus.cli.output import echo_json, painted, say
+from perseus.cli.options import known_exchanges, reading, settings_options
+from perseus.cli.output import columns, echo_json, say
 from perseus.clock import iso
 from perseus.errors import PerseusError
-from perseus.model import Candle, Exchange, Timeframe
+from perseus.model import Candle, Exchange, Timeframe, exchange_named
 from perseus.settings import Settings
 
 GRACE_MS = 10_000  # the next candle may be on its way
@@ -42,7 +42,7 @@ class CandlesView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 @click.command()
-@click.argument("exchange", type=ExchangeName())
+@click.argument("name", metavar="EXCHANGE")
 @click.argument("symbol")
 @click.option(
     "--timeframe", default="1m", show_default=True, type=click.Choice([timeframe.value for timeframe in Timeframe])
@@ -50,12 +50,12 @@ class CandlesView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1, 1_000_000), help="The newest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/cli.md).")
 @settings_options
-def candles(*, exchange: Exchange, symbol: str, timeframe: str, last: int, as_json: bool, settings: Settings) -> int:
+def candles(*, name: str, symbol: str, timeframe: str, last: int, as_json: bool, settings: Settings) -> int:
     """The newest candles of SYMBOL (BTC-USDT) that EXCHANGE's instance keeps, oldest first. Times are UTC.
 
     Says so on stderr when they are not current. Exit code 1 if none are kept.
     """
-    symbol = symbol.upper()
+    symbol, exchange = symbol.upper(), exchange_named(name, known_exchanges(settings))
     found, store_ms = asyncio.run(_read(settings, exchange, symbol, Timeframe(timeframe), last=last))
     if found and store_ms > found[-1].open_time + 2 * Timeframe(timeframe).ms + GRACE_MS:
         say(
@@ -108,16 +108,7 @@ def _table(found: Sequence[Candle]) -> list[str]:
         remark = "forming" if not candle.is_closed else "no trades" if candle.is_synthetic else ""
         prices = [_text(value) for value in (candle.open, candle.high, candle.low, candle.close, candle.volume)]
         rows.append([iso(candle.open_time)[:16].replace("T", " "), *prices, remark])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for at, row in enumerate(rows):
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(wide) for cell, wide in zip(row[1:-1], widths[1:-1], strict=True)),
-        ]
-        line = "  ".join([*cells, row[-1]]).rstrip()
-        lines.append(painted(line, dim=at == 0 or row[-1] != ""))
-    return lines
+    return columns(rows, right=range(1, 6), dim=lambda row: row[-1] != "")
 
 
 def _text(value: Decimal) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import socket
 from typing import TYPE_CHECKING
 
 import click
 
-from perseus.cli.options import ExchangeName, reading, settings_options
+from perseus.cli.options import known_exchanges, person, reading, settings_options
 from perseus.errors import PerseusError, StoreUnavailable
-from perseus.model import CommandReply, Exchange, InstanceStatus
+from perseus.model import CommandReply, Exchange, InstanceStatus, exchange_named
 from perseus.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,29 +22,31 @@ _WAIT = click.option(
 
 
 @click.command()
-@click.argument("exchange", type=ExchangeName())
+@click.argument("exchange")
 @_REASON
 @_WAIT
 @settings_options
-def start(*, exchange: Exchange, reason: str, wait_s: float, settings: Settings) -> int:
+def start(*, exchange: str, reason: str, wait_s: float, settings: Settings) -> int:
     """Ask the instance that holds EXCHANGE to start its work. It must be idle or stopped.
 
     Exit code 1 if it refuses, fails, or nobody answers.
     """
-    return asyncio.run(_command("start", exchange, reason=reason, wait_s=wait_s, settings=settings))
+    target = exchange_named(exchange, known_exchanges(settings))
+    return asyncio.run(_command("start", target, reason=reason, wait_s=wait_s, settings=settings))
 
 
 @click.command()
-@click.argument("exchange", type=ExchangeName())
+@click.argument("exchange")
 @_REASON
 @_WAIT
 @settings_options
-def stop(*, exchange: Exchange, reason: str, wait_s: float, settings: Settings) -> int:
+def stop(*, exchange: str, reason: str, wait_s: float, settings: Settings) -> int:
     """Ask the instance that holds EXCHANGE to stop its work. Its process stays, so that `perseus start` reaches it.
 
     Exit code 1 if it refuses, fails, or nobody answers.
     """
-    return asyncio.run(_command("stop", exchange, reason=reason, wait_s=wait_s, settings=settings))
+    target = exchange_named(exchange, known_exchanges(settings))
+    return asyncio.run(_command("stop", target, reason=reason, wait_s=wait_s, settings=settings))
 
 
 async def _command(kind: str, exchange: Exchange, *, reason: str, wait_s: float, settings: Settings) -> int:
@@ -105,4 +105,4 @@ def _unfinished(
 
 
 def _issuer(settings: Settings) -> str:
-    return settings.admin_email or f"{getpass.getuser()}@{socket.gethostname()}"
+    return settings.admin_email or person()

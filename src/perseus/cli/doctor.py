@@ -1,4 +1,4 @@
-"""`perseus doctor`: what is wrong with store, host and settings, and a fix with every failure."""
+"""`perseus doctor`: what is wrong with store, database, host and settings, and a fix with every failure."""
 
 from __future__ import annotations
 
@@ -70,14 +70,21 @@ def doctor(*, as_json: bool, settings: Settings) -> int:
     """
     of_host = check_host(settings)
     diagnosis = asyncio.run(_diagnosis(settings))
-    findings = [*diagnosis.store, *diagnosis.leases, *of_host]
+    of_database = [asyncio.run(_database(settings))]
+    findings = [*diagnosis.store, *diagnosis.leases, *of_database, *of_host]
     refused = any(finding.severity in _KEEPS_FROM_RUNNING for finding in findings)
     exit_code = diagnosis.exit_code or int(refused)
     if as_json:
         rows = [SettingView(name=row.name, value=row.value, source=row.source) for row in settings.rows()]
         echo_json(msgspec.json.encode(DoctorView(findings=findings, settings=rows, exit_code=exit_code)))
         return exit_code
-    for title, those in (("The store", diagnosis.store), ("Leases", diagnosis.leases), ("This host", of_host)):
+    parts = (
+        ("The store", diagnosis.store),
+        ("Leases", diagnosis.leases),
+        ("The database", of_database),
+        ("This host", of_host),
+    )
+    for title, those in parts:
         click.echo(painted(title, bold=True))
         for line in _findings_text(those):
             click.echo(line)
@@ -85,6 +92,12 @@ def doctor(*, as_json: bool, settings: Settings) -> int:
     for line in (*_settings_text(settings.rows()), "", _summary(findings, exit_code=exit_code)):
         click.echo(line)
     return exit_code
+
+
+async def _database(settings: Settings) -> Finding:
+    from perseus.database.check import check_database
+
+    return await check_database(settings.database_url)
 
 
 async def _diagnosis(settings: Settings) -> _Diagnosis:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import click
 
-from perseus.cli.options import ExchangeName, reading, settings_options
+from perseus.cli.options import known_exchanges, reading, settings_options
 from perseus.cli.output import echo_json, say
 from perseus.cli.signals import run_until_signal
 from perseus.clock import unix_ms
 from perseus.errors import BadUsage
-from perseus.model import SEEDED_EXCHANGES, Exchange
+from perseus.model import Exchange, exchange_named
 from perseus.network.feed import FeedEntry, Wanted, encode
 from perseus.network.observe import Network
 from perseus.settings import Settings
@@ -24,7 +24,7 @@ _PAGE = 200
 
 
 @click.command()
-@click.argument("exchange", type=ExchangeName(), required=False)
+@click.argument("exchange", required=False)
 @click.option("--since", metavar="WHEN", help="How far back: 90s, 30m, 2h, 7d, 4w, or an ISO time with zone.")
 @click.option("--event", "events", multiple=True, metavar="EVENT", help="Only this event; may be repeated.")
 @click.option(
@@ -35,7 +35,7 @@ _PAGE = 200
 @settings_options
 def log(
     *,
-    exchange: Exchange | None,
+    exchange: str | None,
     since: str | None,
     events: tuple[str, ...],
     count: int,
@@ -47,7 +47,9 @@ def log(
 
     Transitions, errors, losses and commands are kept for 90 days; heartbeats are not logged.
     """
-    exchanges = (exchange,) if exchange else SEEDED_EXCHANGES
+    exchanges = known_exchanges(settings)
+    if exchange is not None:
+        exchanges = (exchange_named(exchange, exchanges),)
     work = _log(settings, exchanges, since=since, events=events, count=count, follow=follow, as_json=as_json)
     return run_until_signal(work) if follow else asyncio.run(work)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import getpass
+import os
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perseus.cli.output import say
 from perseus.cli.simulated import chosen_network
-from perseus.errors import StoreUnavailable
-from perseus.model import Exchange, exchange_named
+from perseus.errors import DatabaseUnavailable, StoreUnavailable
+from perseus.model import SEEDED_EXCHANGES, Exchange, exchange_named
 from perseus.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ExchangeName(click.ParamType[Exchange]):
-    """An exchange by its name. Raises: UnknownExchange naming those there are."""
+    """An exchange that Perseus can run, by its name. Raises: UnknownExchange naming those there are."""
 
     name = "exchange"
 
@@ -44,12 +47,62 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any, store: str | None, data_dir: str | None, simulated: bool | None, **kwargs: Any
     ) -> Any:
         settings = load_settings(flags={"STORE_URL": store, "DATA_DIR": data_dir})
-        settings, concluded = chosen_network(settings, simulated)
-        if concluded:
-            say(f"Using the simulated network in {settings.data_dir} (--no-simulated for the real one).")
-        return command(*args, settings=settings, **kwargs)
+        return command(*args, settings=_of_chosen_network(settings, simulated), **kwargs)
 
     return with_settings
+
+
+def database_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --database, --data-dir and --simulated, and pass what they make of the settings as `settings`."""
+
+    @click.option("--database", metavar="URL", help="Where the database is: sqlite:///PATH or postgresql://HOST/NAME.")
+    @click.option("--data-dir", metavar="DIR", help="Where the SQLite database is, if none is named.")
+    @click.option(
+        "--simulated/--no-simulated",
+        default=None,
+        help="The network of `perseus up --simulate`, or not. Default: if it runs and nothing else is named.",
+    )
+    @functools.wraps(command)
+    def with_settings(
+        *args: Any, database: str | None, data_dir: str | None, simulated: bool | None, **kwargs: Any
+    ) -> Any:
+        settings = load_settings(flags={"DATABASE_URL": database, "DATA_DIR": data_dir})
+        if simulated is None and settings.sources["DATABASE_URL"] != "default":
+            simulated = False
+        return command(*args, settings=_of_chosen_network(settings, simulated), **kwargs)
+
+    return with_settings
+
+
+def _of_chosen_network(settings: Settings, simulated: bool | None) -> Settings:
+    settings, concluded = chosen_network(settings, simulated)
+    if concluded:
+        say(f"Using the simulated network in {settings.data_dir} (--no-simulated for the real one).")
+    return settings
+
+
+def known_exchanges(settings: Settings) -> tuple[Exchange, ...]:
+    """The exchanges of the database; where there is none yet, those every database begins with.
+
+    A database that cannot be read is told of, and the latter are used: whoever looks at the network during an outage
+    must not see less of it.
+    """
+    from perseus.database.listing import read_exchanges
+
+    try:
+        return read_exchanges(settings.database_url) or SEEDED_EXCHANGES
+    except DatabaseUnavailable as error:
+        say(f"{error} Going on with the exchanges that every database begins with.")
+        return SEEDED_EXCHANGES
+
+
+def person() -> str:
+    """Who runs this command, and where: `ada@fra-1`. A claim, not a proof."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 @asynccontextmanager
@@ -71,3 +124,18 @@ async def reading(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def running_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store, for a command that stays: the embedded one is run by us if nobody else of the data directory does."""
+    from perseus.store import Store
+    from perseus.store.embedded import embedded_store
+
+    async with AsyncExitStack() as stack:
+        local = settings.is_embedded
+        store = Store(
+            await stack.enter_async_context(embedded_store(settings.data_dir)) if local else settings.store_url
+        )
+        stack.push_async_callback(store.close)
+        yield store

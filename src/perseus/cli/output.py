@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 import traceback
+from collections.abc import Callable, Container, Sequence
 from typing import TextIO
 
 import click
@@ -60,6 +61,18 @@ def painted(text: str, colour: str | None = None, *, bold: bool = False, dim: bo
 def has_colour() -> bool:
     """Whether stdout wants colour."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def columns(
+    rows: Sequence[Sequence[str]], *, right: Container[int] = (), dim: Callable[[Sequence[str]], bool] = lambda _: False
+) -> list[str]:
+    """The rows under each other, the first one as their head; the columns of `right` are numbers."""
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for at, row in enumerate(rows):
+        cells = [cell.rjust(wide[n]) if n in right else cell.ljust(wide[n]) for n, cell in enumerate(row)]
+        lines.append(painted("  ".join(cells).rstrip(), dim=at == 0 or dim(row)))
+    return lines
 
 
 def glyph(symbol: str, plain: str) -> str:

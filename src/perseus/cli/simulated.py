@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from perseus.errors import BadConfiguration, PerseusError, StoreUnavailable
-from perseus.settings import EMBEDDED, Settings, VenueUrls
+from perseus.settings import EMBEDDED, Settings, VenueUrls, database_file, sqlite_url
 
 SOURCE = "simulated network"
 
@@ -97,14 +97,15 @@ def _decoded(raw: bytes) -> Running | None:
 
 
 def as_simulated(settings: Settings, running: Running) -> Settings:
-    """These settings for the simulated network: its own directory and store, the simulator's URLs."""
+    """These settings for the simulated network: its own directory, store and database, the simulator's URLs."""
     urls = {name: VenueUrls(rest, running.ws_urls.get(name)) for name, rest in running.rest_urls.items()}
-    changed = ["DATA_DIR", "STORE_URL"]
+    changed = ["DATA_DIR", "STORE_URL", "DATABASE_URL"]
     changed += [f"EXCHANGE_{name.upper()}_{kind}_URL" for name in urls for kind in ("REST", "WS")]
     return replace(
         settings,
         data_dir=simulated_dir(settings.data_dir),
         store_url=EMBEDDED,
+        database_url=sqlite_url(database_file(simulated_dir(settings.data_dir))),
         venue_urls_by_exchange=urls,
         sources={**settings.sources, **dict.fromkeys(changed, SOURCE)},
     )
@@ -149,6 +150,7 @@ def child_environment(settings: Settings) -> Mapping[str, str]:
     """The environment that gives a child process these settings, whatever files and flags they came from."""
     environment = {
         "PERSEUS_STORE_URL": settings.store_url,
+        "PERSEUS_DATABASE_URL": settings.database_url,
         "PERSEUS_DATA_DIR": str(settings.data_dir),
     }
     for name, urls in settings.venue_urls_by_exchange.items():

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import click
 
-from perseus.cli.options import ExchangeName, reading, settings_options
+from perseus.cli.options import known_exchanges, reading, settings_options
 from perseus.cli.output import echo_json, say
 from perseus.cli.signals import run_until_signal
-from perseus.model import SEEDED_EXCHANGES, Exchange
+from perseus.model import Exchange, exchange_named
 from perseus.network.cards import Card, Health
 from perseus.settings import Settings
 
@@ -18,17 +18,19 @@ EVERY_S = 1.0
 
 
 @click.command()
-@click.argument("exchange", type=ExchangeName(), required=False)
+@click.argument("exchange", required=False)
 @click.option("--json", "as_json", is_flag=True, help="As `network.getInstances` answers (docs/cli.md).")
 @click.option("--watch", is_flag=True, help="Redraw every second until Ctrl-C; with --json a line whenever it is read.")
 @settings_options
-def status(exchange: Exchange | None, as_json: bool, watch: bool, settings: Settings) -> int:
+def status(exchange: str | None, as_json: bool, watch: bool, settings: Settings) -> int:
     """A card for each exchange, or for EXCHANGE.
 
     Exit code 1 if an exchange that should run is not active, 2 if the store cannot be read: that says nothing about
     the exchanges.
     """
-    exchanges = (exchange,) if exchange else SEEDED_EXCHANGES
+    exchanges = known_exchanges(settings)
+    if exchange is not None:
+        exchanges = (exchange_named(exchange, exchanges),)
     if watch:
         return run_until_signal(_watch(settings, exchanges, as_json=as_json))
     return asyncio.run(_once(settings, exchanges, as_json=as_json, is_whole_network=exchange is None))
