@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perseus.clock import iso
-from perseus.errors import StoreUnavailable, UnreadableKey
+from perseus.errors import PerseusError, StoreUnavailable, UnreadableKey
 from perseus.model import WarmupProgress
-from perseus.network.cards import Health, view
-from tests.network.records import NOW_MS, REQUIRED, card, entry, foreign, payload
+from perseus.network.cards import RAN_OUT_UNSEEN, VANISHED, Card, Health, Record, conclude, view
+from tests.network.records import BINANCE, NOW_MS, REQUIRED, card, entry, foreign, payload
 
 PROGRESS = WarmupProgress(percent=44.0, eta_seconds=12.0, current_symbol="BTC-USDT", done=11, total=25)
 
@@ -311,3 +311,77 @@ def test_no_record_breaks_a_card(
     seen = card(status, pttl=pttl, last=last, warmup=warmup, now_ms=now_ms)
     assert seen.online or seen.health in (Health.OFFLINE, Health.NEVER, Health.STOPPED)
     assert json.loads(msgspec.json.encode(view(seen)))["health"] == seen.health.value
+
+
+def test_key_that_ran_out_unseen_is_unknown_for_an_interval() -> None:
+    """The store was away: perhaps its holder could not renew either, and claims again in a moment."""
+    seen = card(payload(age_ms=1000), pttl=44_000)
+    later = NOW_MS + 60_000
+    blind = conclude(_record(last=payload()), now_ms=later, previous=seen, was_blind=True)
+    assert (blind.health, blind.unknown_until_ms) == (Health.UNKNOWN, later + 15_000)
+    assert blind.reason == RAN_OUT_UNSEEN
+    assert conclude(_record(last=payload()), now_ms=later, previous=seen).health is Health.OFFLINE
+    still = conclude(_record(last=payload()), now_ms=later + 14_999, previous=blind)
+    assert (still.health, still.reason) == (Health.UNKNOWN, RAN_OUT_UNSEEN)
+    assert conclude(_record(last=payload()), now_ms=later + 15_000, previous=still).health is Health.OFFLINE
+
+
+def test_one_node_that_was_away_is_blindness_for_its_exchanges() -> None:
+    """On a Cluster the others were read all the time."""
+    away = conclude(_record(status=StoreUnavailable("away"), last=payload()), now_ms=NOW_MS)
+    back = conclude(_record(last=payload()), now_ms=NOW_MS + 60_000, previous=away)
+    assert (back.health, back.reason) == (Health.UNKNOWN, RAN_OUT_UNSEEN)
+
+
+def test_offline_stays_offline_when_the_store_was_away() -> None:
+    """Blindness proves nothing, also not that the dead live."""
+    dead = card(last=payload(age_ms=60_000))
+    assert conclude(_record(last=payload(age_ms=60_000)), now_ms=NOW_MS, previous=dead, was_blind=True).health is (
+        Health.OFFLINE
+    )
+
+
+def test_store_that_went_back_in_time_does_not_stop_a_living_instance() -> None:
+    """Restored from an old copy it tells of a tenure given back long ago, and knows nothing of the one we saw."""
+    seen = card(payload(epoch=7), pttl=44_000)
+    old = payload(age_ms=3_600_000, epoch=6, releasedAt=iso(NOW_MS - 3_500_000), connectionState="stopped")
+    went_back = conclude(_record(last=old), now_ms=NOW_MS + 1000, previous=seen)
+    assert (went_back.health, went_back.reason) == (Health.UNKNOWN, VANISHED)
+    released = payload(epoch=7, releasedAt=iso(NOW_MS), connectionState="stopped")
+    assert conclude(_record(last=released), now_ms=NOW_MS + 1000, previous=seen).health is Health.STOPPED
+
+
+def test_warmup_report_that_cannot_be_read_says_why() -> None:
+    """Only where the report itself is asked for."""
+    assert "truncated" in str(card(payload(), warmup=b"{").warmup_fault)
+    assert "WRONGTYPE" in str(card(payload(), warmup=UnreadableKey("WRONGTYPE", key="k", reason="")).warmup_fault)
+    assert card(payload(), warmup=None).warmup_fault is None
+
+
+def test_payload_is_handed_on_in_one_line() -> None:
+    """Other programs indent it; a line break would end a message in a stream of answers."""
+    raw = json.dumps(json.loads(payload(lastError="two\nlines")), indent=2).encode()
+    handed_on = card(raw).payload
+    assert handed_on is not None
+    assert b"\n" not in handed_on
+    assert json.loads(handed_on) == json.loads(raw)
+
+
+@pytest.mark.parametrize(
+    ("seen", "due_in_ms"),
+    [
+        (card(payload(), pttl=40_000), 40_000),
+        (card(payload(age_ms=5000), pttl=-1), 40_001),  # without a TTL it ends by its heartbeat
+        (card(foreign(age_ms=5000), pttl=-1), 40_001),
+        (card(last=payload(age_ms=60_000)), None),
+        (card(b"junk"), None),
+        (card(), None),
+    ],
+)
+def test_it_is_known_when_time_alone_changes_a_conclusion(seen: Card, due_in_ms: int | None) -> None:
+    """Whoever looks again just then notices an expiry when it is due."""
+    assert seen.due_in_ms == due_in_ms
+
+
+def _record(*, status: bytes | PerseusError | None = None, last: bytes | None = None) -> Record:
+    return Record(exchange=BINANCE, status=status, ttl_ms=-2, last=last, warmup=None, newest=None)

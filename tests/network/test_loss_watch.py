@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from perseus import keys, lease
-from perseus.model import ConnectionState
+from perseus.model import ConnectionState, Exchange
 from perseus.network.cards import Health
 from perseus.network.losses import LossWatch
 from perseus.network.observe import Network
@@ -195,3 +196,78 @@ async def test_server_that_hides_its_uptime_is_watched_all_the_same(
     assert notes.records == []
     await watch.look()
     assert notes.records == ["i1"]
+
+
+async def test_next_look_is_when_the_lease_ends(store: Store, valkey: Server) -> None:
+    """A death is on record at the moment it is due, not up to a second later."""
+    alive = payload(instance_id="i1", epoch=7)
+    clock = ManualClock()
+    watch, notes = watcher(store, clock=clock)
+    leave_behind(valkey, alive)
+    take_over(valkey, alive, ttl_ms=60_000)
+    await looks(watch, clock, seconds=20)
+    assert watch.pause_s() == 1.0
+    take_over(valkey, alive, ttl_ms=400)
+    await watch.look()
+    assert 0.2 < watch.pause_s() <= 0.41
+    clock.advance(watch.pause_s())
+    valkey.call("DEL", STATUS)  # as it expires
+    await watch.look()
+    assert notes.records == ["i1"]
+
+
+async def test_exchange_added_later_is_watched_and_one_kept_is_not_forgotten(store: Store, valkey: Server) -> None:
+    """The database may change at any time; what is known of the others must not begin anew."""
+    exchanges: list[Exchange] = [BINANCE]
+    clock, records = ManualClock(), list[str | None]()
+    watch = LossWatch(
+        store,
+        clock=clock,
+        detected_by="w1",
+        on_record=lambda dead: records.append(dead.exchange_name),
+        on_trouble=records.append,
+        exchanges=lambda: exchanges,
+    )
+    alive = payload(instance_id="i1", epoch=7)
+    leave_behind(valkey, alive)
+    take_over(valkey, alive)
+    await looks(watch, clock)
+    okx = Exchange(id=9, name="okx", display_name="OKX")
+    dead = payload(age_s=60, exchange_id=9, exchange_name="okx")
+    valkey.call("SET", keys.last(9), lease.encode_status(dead), "EX", 60)
+    exchanges = [msgspec.structs.replace(BINANCE, display_name="Binance!"), okx]
+    await looks(watch, clock)
+    assert records == ["okx"]
+    take_over(valkey, alive, ttl_ms=400)
+    await watch.look()
+    clock.advance(0.41)
+    valkey.call("DEL", STATUS)
+    await watch.look()
+    assert records == ["okx", "binance"]  # at once: it was seen alive
+
+
+async def test_very_many_exchanges_are_looked_at_in_turn_and_on_time(store: Store, valkey: Server) -> None:
+    """A thousand looks a second would cost a fifth of a processor; a death is recorded when it is due all the same."""
+    exchanges = [Exchange(id=n, name=f"x{n}", display_name="X") for n in range(1, 301)]
+    clock, records = ManualClock(), list[str | None]()
+    watch = LossWatch(
+        store,
+        clock=clock,
+        detected_by="w1",
+        on_record=lambda dead: records.append(dead.exchange_name),
+        on_trouble=records.append,
+        exchanges=lambda: exchanges,
+    )
+    alive = payload(instance_id="i1", epoch=7, exchange_id=7, exchange_name="x7")
+    valkey.call("SET", keys.last(7), lease.encode_status(alive), "EX", 60)
+    valkey.call("SET", keys.status(7), lease.encode_status(alive), "PX", 60_000)
+    await looks(watch, clock, seconds=20)
+    for _ in range(5):
+        valkey.call("SET", keys.status(7), lease.encode_status(alive), "PX", 900)
+        await watch.look()
+        clock.advance(watch.pause_s())
+        if watch.pause_s() < 0.5:  # it has seen that the lease ends now
+            break
+    valkey.call("DEL", keys.status(7))
+    await watch.look()
+    assert records == ["x7"]

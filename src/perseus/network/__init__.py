@@ -1,1 +1,1 @@
-"""The consumer: records from the store in, views out. `observe.py` reads; everything else here is pure."""
+"""The consumer: records from the store in, views out. `cards.py` and `feed.py` conclude without I/O, the rest reads."""

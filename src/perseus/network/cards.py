@@ -8,7 +8,7 @@ the newest log entry tells.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,8 @@ from perseus.model import ConnectionState, DesiredState, Exchange, InstanceStatu
 from perseus.store import Entry
 
 FOREIGN_INTERVAL_MS = 15_000  # what a payload without `heartbeatIntervalMs` is held to
+VANISHED = "its key vanished before it could have expired: the store lost data, failed over or was tampered with"
+RAN_OUT_UNSEEN = "its key ran out while the store could not be read: its instance may be about to claim again"
 
 
 class Health(StrEnum):
@@ -96,8 +98,20 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     stopped_at: str | None = None
     reason: str | None = None  # why unreadable or unknown, and other remarks a person needs
     warmup: WarmupProgress | None = None
+    warmup_fault: str | None = None  # why its warm-up report cannot be read
     should_run: bool = False
     unknown_until_ms: int | None = None
+
+    @property
+    def due_in_ms(self) -> int | None:
+        """After how long the conclusion may be another one although nothing is written; None: never."""
+        if self.unknown_until_ms is not None:
+            return max(0, self.unknown_until_ms - self.observed_ms)
+        if self.status is None:
+            return None
+        if self.expires_in_ms is not None:
+            return self.expires_in_ms
+        return max(0, (self.status.ttl_ms or FOREIGN_TTL_MS) - (self.age_ms or 0) + 1)
 
     @property
     def online(self) -> bool:
@@ -114,6 +128,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         return self.should_run and self.health is not Health.ACTIVE
 
 
+Payload = Annotated[msgspec.Raw, msgspec.Meta(extra={"holds": InstanceStatus})]
+
+
 class CardView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A card as JSON: an item of `network.getInstances` and of `perseus status --json`."""
 
@@ -121,7 +138,7 @@ class CardView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     exchange_name: str
     display_name: str
     online: bool
-    status: msgspec.Raw | None
+    status: Payload | None
     health: Health
     last_known: LastKnown | None
     offline_since: str | None
@@ -155,20 +172,23 @@ def view(card: Card) -> CardView:
     )
 
 
-def conclude(record: Record, *, now_ms: int, previous: Card | None = None) -> Card:
+def conclude(record: Record, *, now_ms: int, previous: Card | None = None, was_blind: bool = False) -> Card:
     """The card of one exchange at store time `now_ms`.
 
     `previous` is the card concluded before, if this observer has one: it remembers a key that vanished early.
+    `was_blind`: the store could not be read since; perhaps its holder could not renew either, and is coming back.
     """
     last, last_fault = _snapshot(record.last)
-    known = _last_known(record.newest, last) or _remembered(previous)
+    known = _newest_known(_last_known(record.newest, last), _remembered(previous))
+    warmup, warmup_fault = _progress(record.warmup)
     card = Card(
         exchange=record.exchange,
         health=Health.UNKNOWN,
         observed_ms=now_ms,
         last_known=known,
         reason=last_fault,
-        warmup=_progress(record.warmup),
+        warmup=warmup,
+        warmup_fault=warmup_fault,
         should_run=known is not None and _wanted(known.desired_state, known.connection_state),
     )
     if isinstance(record.status, UnreadableKey):
@@ -176,7 +196,7 @@ def conclude(record: Record, *, now_ms: int, previous: Card | None = None) -> Ca
     if isinstance(record.status, PerseusError):
         return msgspec.structs.replace(card, reason=str(record.status))
     if record.status is None:
-        return _absent(card, previous)
+        return _absent(card, previous, was_blind=was_blind)
     status, fault = _status(record)
     if status is None:
         return msgspec.structs.replace(card, health=Health.UNREADABLE, reason=fault)
@@ -198,8 +218,13 @@ def _present(card: Card, record: Record, status: InstanceStatus) -> Card:
     is_late = (card.age_ms or 0) >= 2 * (status.heartbeat_interval_ms or FOREIGN_INTERVAL_MS)
     health = _health_of_state(status.connection_state, is_late=is_late)
     by, at = _stop_of(_from_status(status, "status")) if health is Health.STOPPED else (None, None)
-    payload = record.status if isinstance(record.status, bytes) else None
+    payload = _on_one_line(record.status) if isinstance(record.status, bytes) else None
     return msgspec.structs.replace(card, health=health, status=status, payload=payload, stopped_by=by, stopped_at=at)
+
+
+def _on_one_line(payload: bytes) -> bytes:
+    """The payload without line breaks: other programs may indent it, and streams of answers end at one."""
+    return msgspec.json.format(payload, indent=-1) if b"\n" in payload or b"\r" in payload else payload
 
 
 def _outlived(card: Card, record: Record, status: InstanceStatus) -> Card:
@@ -224,7 +249,7 @@ def _health_of_state(state: ConnectionState, *, is_late: bool) -> Health:
     return Health.ACTIVE if state is ConnectionState.ACTIVE else Health.TRANSITION
 
 
-def _absent(card: Card, previous: Card | None) -> Card:
+def _absent(card: Card, previous: Card | None, *, was_blind: bool) -> Card:
     """No status key: never started, given back, lost, or gone too early to tell."""
     known = card.last_known
     if known is None:
@@ -233,23 +258,31 @@ def _absent(card: Card, previous: Card | None) -> Card:
     if known.released_at is not None or known.connection_state == ConnectionState.STOPPED:
         by, at = _stop_of(known)
         return msgspec.structs.replace(card, health=Health.STOPPED, stopped_by=by, stopped_at=at)
-    until = _unknown_until(card, known, previous)
-    if until is not None and card.observed_ms < until:
-        reason = "its key vanished before it could have expired: the store lost data, failed over or was tampered with"
+    until, reason = _unknown_until(card, known, previous, was_blind=was_blind)
+    if card.observed_ms < until:
         return msgspec.structs.replace(card, reason=reason, unknown_until_ms=until)
     return msgspec.structs.replace(card, health=Health.OFFLINE, offline_since=known.last_heartbeat)
 
 
-def _unknown_until(card: Card, known: LastKnown, previous: Card | None) -> int | None:
-    """Until when a missing key proves nothing: an interval past the expiry observed, if it vanished before."""
+def _unknown_until(card: Card, known: LastKnown, previous: Card | None, *, was_blind: bool) -> tuple[int, str | None]:
+    """Until when a missing key proves nothing, and why: an interval past the expiry observed, if it vanished before.
+
+    One that vanished while nobody could read the store proves nothing for an interval either.
+    """
     if previous is not None and previous.unknown_until_ms is not None:
-        return previous.unknown_until_ms
+        return previous.unknown_until_ms, previous.reason
+    interval_ms = known.heartbeat_interval_ms or FOREIGN_INTERVAL_MS
     expiry = 0
     if known.last_heartbeat is not None:
         expiry = unix_ms(known.last_heartbeat) + (known.ttl_ms or FOREIGN_TTL_MS)
     if previous is not None and previous.expires_in_ms is not None:
         expiry = max(expiry, previous.observed_ms + previous.expires_in_ms)
-    return expiry + (known.heartbeat_interval_ms or FOREIGN_INTERVAL_MS) if card.observed_ms < expiry else None
+    if card.observed_ms < expiry:
+        return expiry + interval_ms, VANISHED
+    was_unread = previous is not None and previous.health is Health.UNKNOWN
+    if previous is not None and previous.online and (was_blind or was_unread):
+        return card.observed_ms + interval_ms, RAN_OUT_UNSEEN
+    return 0, None
 
 
 def _wanted(desired: DesiredState | None, state: str | None) -> bool:
@@ -320,6 +353,14 @@ def _remembered(previous: Card | None) -> LastKnown | None:
     return _from_status(previous.status, "status") if previous.status is not None else previous.last_known
 
 
+def _newest_known(told: LastKnown | None, remembered: LastKnown | None) -> LastKnown | None:
+    """What the store tells, unless it came back with old data and tells of a tenure before the one we saw."""
+    if told is None or remembered is None:
+        return told or remembered
+    went_back = told.epoch is not None and told.epoch < (remembered.epoch or 0)
+    return remembered if went_back else told
+
+
 def _is_of_a_later_tenure(entry: Entry, last: InstanceStatus) -> bool:
     return (
         entry.fields.get("event") == "state_transition"
@@ -351,11 +392,13 @@ def _from_entry(entry: Entry) -> LastKnown:
     )
 
 
-def _progress(warmup: bytes | PerseusError | None) -> WarmupProgress | None:
-    """The warm-up report; decoration, so one that cannot be read is left out."""
-    if not isinstance(warmup, bytes):
-        return None
+def _progress(warmup: bytes | PerseusError | None) -> tuple[WarmupProgress | None, str | None]:
+    """The warm-up report, or why it cannot be read: only its own answer says so, a card does without."""
+    if warmup is None:
+        return None, None
+    if isinstance(warmup, PerseusError):
+        return None, str(warmup)
     try:
-        return msgspec.json.decode(warmup, type=WarmupProgress)
-    except msgspec.MsgspecError:
-        return None
+        return msgspec.json.decode(warmup, type=WarmupProgress), None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return None, str(error)

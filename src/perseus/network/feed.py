@@ -14,13 +14,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from perseus.errors import BadUsage
+from perseus.errors import BadInput
 from perseus.keys import LOG_RETENTION_MS
 from perseus.store import Entry
 
 LOOK_BACK = 20  # a retried append lands this close behind its original: the tenure's next entry waits for it
 _ID_MAX = 2**64 - 1
-_CURSOR = re.compile(r"(?P<ms>\d{1,20})-(?P<seq>\d{1,20})(@(?P<name>[a-z0-9][a-z0-9_-]{0,31}))?")
+_OF_EVERY_ENTRY = dict.fromkeys(
+    ("id", "event", "timestamp", "exchangeId", "exchangeName", "hostname", "ip", "adminEmail"), ""
+)
+_CURSOR = re.compile(r"(?P<ms>\d{1,20})-(?P<seq>\d{1,20})(@(?P<name>[a-z0-9][a-z0-9_-]{0,31}!?))?")
+
+
+Place = tuple[int, int, str]  # in the feed: a stream id as numbers, and the exchange's name
 
 
 class FeedEntry(NamedTuple):
@@ -31,7 +37,7 @@ class FeedEntry(NamedTuple):
     fields: Mapping[str, str]
 
     @property
-    def order(self) -> tuple[int, int, str]:
+    def order(self) -> Place:
         """Its place in the feed; the highest is the newest."""
         ms, _, seq = self.id.partition("-")
         return int(ms), int(seq or 0), self.exchange_name
@@ -57,6 +63,11 @@ class Cursor(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}@{self.name}"
+
+    @classmethod
+    def above(cls, order: Place) -> Cursor:
+        """The position right above this place: what is there has not been handed out."""
+        return cls(order[0], order[1], order[2] + "!")  # before every name that goes on, as binance_us does
 
     def newest_for(self, name: str) -> str:
         """The XREVRANGE bound of one stream that continues below this position."""
@@ -87,15 +98,65 @@ class Wanted(NamedTuple):
         return str(max(0, now_ms - LOG_RETENTION_MS, self.since_ms or 0))
 
 
+Optional = str | msgspec.UnsetType
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An entry as programs read it: all values are text. Which of the later fields it has depends on `event`."""
+
+    id: str
+    event: str
+    timestamp: str
+    exchange_id: str
+    exchange_name: str
+    hostname: str
+    ip: str
+    admin_email: str
+    instance_id: Optional = msgspec.UNSET
+    epoch: Optional = msgspec.UNSET
+    seq: Optional = msgspec.UNSET
+    from_state: Optional = msgspec.UNSET
+    to_state: Optional = msgspec.UNSET
+    reason: Optional = msgspec.UNSET
+    error: Optional = msgspec.UNSET
+    state: Optional = msgspec.UNSET
+    count: Optional = msgspec.UNSET
+    last_heartbeat: Optional = msgspec.UNSET
+    detected_by: Optional = msgspec.UNSET
+    holder: Optional = msgspec.UNSET
+    new_epoch: Optional = msgspec.UNSET
+    to_instance: Optional = msgspec.UNSET
+    gap_ms: Optional = msgspec.UNSET
+    command_id: Optional = msgspec.UNSET
+    command: Optional = msgspec.UNSET
+    issued_by: Optional = msgspec.UNSET
+    outcome: Optional = msgspec.UNSET
+    dropped: Optional = msgspec.UNSET
+
+
+class FeedPageView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The answer of `network.getActivityLog`. `unreadable`: by exchange, why its entries are missing."""
+
+    entries: list[LogEntry]
+    next_cursor: str | None
+    unreadable: dict[str, str]
+
+
+EVERYTHING = Wanted()
+
+
 def parse_cursor(text: str) -> Cursor:
     """The position a `next_cursor` names; a bare stream id counts as after every exchange's entry of that id.
 
-    Raises: BadUsage for anything else.
+    Raises: BadInput for anything else.
     """
     match = _CURSOR.fullmatch(text)
     numbers = (int(match["ms"]), int(match["seq"])) if match else (0, 0)
     if match is None or numbers == (0, 0) or max(numbers) > _ID_MAX:
-        raise BadUsage(f"Cursor {text!r} is none of ours. Give a `nextCursor` as it was answered, or none at all.")
+        raise BadInput(
+            f"Cursor {text[:80]!r} is none of ours. Give a `nextCursor` as it was answered, or none at all.",
+            field="cursor",
+        )
     return Cursor(*numbers, match["name"] or "")
 
 
@@ -106,9 +167,12 @@ def start(wanted: Wanted) -> Cursor:
     return Cursor(wanted.until_ms, _ID_MAX, "~")
 
 
-def merge(read: Mapping[str, Sequence[Entry]], *, asked: int) -> tuple[list[FeedEntry], Cursor | None]:
+def merge(
+    read: Mapping[str, Sequence[Entry]], *, asked: int, above: Iterable[Place] = ()
+) -> tuple[list[FeedEntry], Cursor | None]:
     """Merge what was read of each stream below one position, with COUNT `asked`, into the part that is complete.
 
+    `above`: how high streams reach that were not read; only what is above that is complete.
     Returns it newest first and the position to read on from, None when every stream is exhausted. Repeated appends
     are left out. `asked` must be more than LOOK_BACK: the oldest entries of a full stream only show what repeats.
     """
@@ -120,6 +184,9 @@ def merge(read: Mapping[str, Sequence[Entry]], *, asked: int) -> tuple[list[Feed
         if len(entries) >= asked:
             floor = Cursor(*found[-LOOK_BACK - 1].order)
             lowest = floor if lowest is None else max(lowest, floor)
+    for place in above:
+        floor = Cursor.above(place)
+        lowest = floor if lowest is None else max(lowest, floor)
     merged.sort(key=lambda entry: entry.order, reverse=True)
     if lowest is not None:
         merged = [entry for entry in merged if entry.order >= lowest]
@@ -172,10 +239,24 @@ class Following:
 
 
 def view(entry: FeedEntry) -> dict[str, str]:
-    """The entry in the shape programs read: an item of `network.getActivityLog`, a line of `perseus log --json`."""
-    return {"id": entry.id, **entry.fields, "exchangeName": entry.fields.get("exchangeName") or entry.exchange_name}
+    """The entry in the shape programs read: an item of `network.getActivityLog`, a line of `perseus log --json`.
+
+    What another program left out and every entry has is `""`, like all that is unknown.
+    """
+    exchange_name = entry.fields.get("exchangeName") or entry.exchange_name
+    return {**_OF_EVERY_ENTRY, **entry.fields, "id": entry.id, "exchangeName": exchange_name}
 
 
 def encode(entry: FeedEntry) -> bytes:
     """The entry as one line of JSON."""
     return msgspec.json.encode(view(entry))
+
+
+def encode_page(answer: FeedPage) -> bytes:
+    """The page as JSON in the shape of `FeedPageView`."""
+    shown = {
+        "entries": [view(entry) for entry in answer.entries],
+        "nextCursor": answer.next_cursor,
+        "unreadable": answer.unreadable,
+    }
+    return msgspec.json.encode(shown)

@@ -16,6 +16,7 @@ instance that comes back under a new epoch tells its own `lease_lapsed`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ from perseus.network.cards import FOREIGN_INTERVAL_MS
 from perseus.store import Store, scripts
 
 LOOK_EVERY_S = 1.0
+LEAST_PAUSE_S = 0.01
+LOOKS_AT_ONCE = 16  # each takes a connection of its own
+LOOKS_A_SECOND = 100  # of very many exchanges each is looked at less often, unless something is due
+LEAST_OFTEN_S = 3.0  # less than BLIND_S, by more than a look may be late
+AFTER_EXPIRY_S = 0.002
 AT_EXPIRY_S = 0.5  # less than any margin: gone this close to its expiry, a key has expired, and its holder had stopped
 RETURN_S = 8.0  # claimers wait up to a TTL and 5 s, by whole seconds, and ask once a second
 BLIND_S = 5.0  # without looking for longer, we were paused or suspended, and the instances perhaps with us
@@ -90,6 +96,19 @@ class Watched:
         self._run_id: str | None = None  # None: it did not answer when last asked
         self._looked_at = 0.0
         self._trusted_since = 0.0  # boot-time seconds: since then this server is up and we have not been blind
+
+    @property
+    def due_at(self) -> float:
+        """When a look may conclude something new although nothing is written, boot-time seconds."""
+        tenure = self._tenure
+        if tenure is None or tenure.is_settled:
+            return math.inf
+        ends = (tenure.ends_at + AFTER_EXPIRY_S, tenure.ends_at + tenure.interval_s, self._trusted_at(tenure))
+        return min((moment for moment in ends if moment > self._looked_at), default=math.inf)
+
+    def wants_look(self, *, now: float, rest_s: float) -> bool:
+        """Whether the last look is so long ago, or something may be concluded or is to be recorded."""
+        return now >= self._looked_at + rest_s or now >= self.due_at or bool(self.unrecorded) or self._run_id is None
 
     def lost_sight(self) -> None:
         """The store gave no answer: whatever vanished meanwhile may have been lost by it."""
@@ -171,8 +190,11 @@ class Watched:
             tenure.vanished_early = True
         ran_out = is_gone and tenure.was_seen and not tenure.vanished_early
         certain_at = tenure.ends_at + (-AT_EXPIRY_S if ran_out else tenure.interval_s)
-        trusted_at = self._trusted_since + tenure.ttl_s + tenure.interval_s + RETURN_S
-        return now >= max(certain_at, trusted_at)
+        return now >= max(certain_at, self._trusted_at(tenure))
+
+    def _trusted_at(self, tenure: _Tenure) -> float:
+        """When the server has been up and answering for so long that a living holder would have claimed again."""
+        return self._trusted_since + tenure.ttl_s + tenure.interval_s + RETURN_S
 
 
 def _end_by_heartbeat(tenure: _Tenure, look: Look) -> float:
@@ -198,32 +220,47 @@ class LossWatch:
         detected_by: str,
         on_record: Callable[[InstanceStatus], None],
         on_trouble: Callable[[str], None],
-        exchanges: Sequence[Exchange] = SEEDED_EXCHANGES,
+        exchanges: Callable[[], Sequence[Exchange]] = lambda: SEEDED_EXCHANGES,
     ) -> None:
+        """`exchanges` is asked before every look."""
         self._store = store
         self._clock = clock
         self._detected_by = detected_by
         self._on_record = on_record
         self._on_trouble = on_trouble
-        self._watched = [Watched(exchange) for exchange in exchanges]
+        self._exchanges = exchanges
+        self._watched: dict[tuple[int, str], Watched] = {}
+        self._at_once = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._told: dict[tuple[int, str], str] = {}
 
     async def run(self) -> None:
-        """Look at every exchange once a second, for ever."""
+        """Look at every exchange once a second and at the moment the next lease is due to expire, for ever."""
         while True:
             await self.look()
-            await self._clock.sleep(LOOK_EVERY_S)
+            await self._clock.sleep(self.pause_s())
+
+    def pause_s(self) -> float:
+        """How long to wait for the next look: a second, or until a loss can be concluded."""
+        due_at = min((watched.due_at for watched in self._watched.values()), default=math.inf)
+        return min(LOOK_EVERY_S, max(LEAST_PAUSE_S, due_at - self._clock.now()))
 
     async def look(self) -> None:
-        """Look at every exchange once, and record what is found lost. One that fails does not hold up the others."""
+        """Look at every exchange, and record what is found lost. One that fails does not hold up the others."""
+        known, exchanges = self._watched, {(each.id, each.name): each for each in self._exchanges()}
+        self._watched = {key: known.get(key) or Watched(exchange) for key, exchange in exchanges.items()}
+        now = self._clock.now()
+        rest_s = min(LEAST_OFTEN_S, len(exchanges) / LOOKS_A_SECOND) if len(exchanges) > LOOKS_A_SECOND else 0.0
         async with asyncio.TaskGroup() as tasks:
-            for watched in self._watched:
+            for watched in self._watched.values():
+                if not watched.wants_look(now=now, rest_s=rest_s):
+                    continue
                 tasks.create_task(self._look_at(watched), name=f"losses of {watched.exchange.name}")
 
     async def _look_at(self, watched: Watched) -> None:
         exchange = watched.exchange
         try:
-            look = await _look(self._store, exchange, self._clock)
+            async with self._at_once:
+                look = await _look(self._store, exchange, self._clock)
         except PerseusError as error:
             watched.lost_sight()
             if not isinstance(error, StoreUnavailable):

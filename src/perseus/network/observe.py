@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -11,33 +11,21 @@ import msgspec
 
 from perseus import keys
 from perseus.clock import iso
-from perseus.errors import PerseusError, StoreUnavailable, UnreadableKey
+from perseus.errors import PerseusError, StoreUnavailable
 from perseus.model import SEEDED_EXCHANGES, Exchange
 from perseus.network.cards import Card, CardView, Record, conclude, view
-from perseus.network.feed import (
-    LOOK_BACK,
-    Cursor,
-    FeedEntry,
-    FeedPage,
-    Following,
-    Wanted,
-    merge,
-    page,
-    parse_cursor,
-    start,
-)
-from perseus.store import Entry, Store
+from perseus.network.feed import FeedEntry, FeedPage, Following, Wanted
+from perseus.network.feed_pages import read_page
+from perseus.store import Store
 from perseus.store.connection import parse_entries
-
-_READS = 20  # rounds for one page: a rare filter must not hold the store for ever; the cursor goes on from there
-_FILTERED_COUNT = 500
 
 
 class Observation(NamedTuple):
-    """All cards as of one moment, `store_ms` by the store's clock."""
+    """All cards as of one moment, `store_ms` by the store's clock. `newest_ids`: of each log that has an entry."""
 
     cards: tuple[Card, ...]
     store_ms: int
+    newest_ids: Mapping[str, tuple[int, int]] = {}
 
 
 class InstancesView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -56,8 +44,9 @@ class Network:
 
     def __init__(self, store: Store | str, *, exchanges: Sequence[Exchange] = SEEDED_EXCHANGES) -> None:
         self._store = Store(store) if isinstance(store, str) else store
-        self._exchanges = tuple(exchanges)
+        self.exchanges = tuple(exchanges)  # another tuple counts from the next reading on
         self._previous: dict[int, Card] = {}
+        self._was_blind = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,56 +67,52 @@ class Network:
 
         Raises: StoreUnavailable, StoreDenied if the store cannot be read at all: that is blindness, not an outage.
         """
-        if not self._exchanges:
+        exchanges = self.exchanges
+        if not exchanges:
             return Observation((), int(await self._store.time_ms()))
-        reads = [_reads_of(exchange) for exchange in self._exchanges]
+        try:
+            clocks, records = await self._read(exchanges)
+        except PerseusError:
+            self._was_blind = True
+            raise
+        cards = tuple(
+            conclude(record, now_ms=now_ms, previous=self._previous.get(record.exchange.id), was_blind=self._was_blind)
+            for record, now_ms in zip(records, clocks, strict=True)
+        )
+        self._previous, self._was_blind = {card.exchange.id: card for card in cards}, False
+        newest = {record.exchange.name: record.newest.order for record in records if record.newest is not None}
+        return Observation(cards, clocks[0], newest)
+
+    async def _read(self, exchanges: Sequence[Exchange]) -> tuple[list[int], list[Record]]:
+        """The time of the server each exchange is on, and its record."""
+        reads = [_reads_of(exchange) for exchange in exchanges]
         replies = iter(await self._store.pipeline(*(command for each in reads for command in each)))
         by_exchange = [list(itertools.islice(replies, len(each))) for each in reads]
         clocks = [clock for clock, *_ in by_exchange if not isinstance(clock, Exception)]
         if not clocks:
             raise by_exchange[0][0]
-        records = [_record(each, found) for each, (_, *found) in zip(self._exchanges, by_exchange, strict=True)]
-        times_ms = [_ms(clocks[0] if isinstance(clock, Exception) else clock) for clock, *_ in by_exchange]
-        cards = tuple(
-            conclude(record, now_ms=now_ms, previous=self._previous.get(record.exchange.id))
-            for record, now_ms in zip(records, times_ms, strict=True)
-        )
-        self._previous = {card.exchange.id: card for card in cards}
-        return Observation(cards, times_ms[0])
+        records = [_record(each, found) for each, (_, *found) in zip(exchanges, by_exchange, strict=True)]
+        return [_ms(clocks[0] if isinstance(clock, Exception) else clock) for clock, *_ in by_exchange], records
 
     async def feed(self, *, count: int = 50, cursor: str | None = None, wanted: Wanted | None = None) -> FeedPage:
         """One page of the activity of these exchanges, newest first, going on from `cursor`.
 
         A page may be short although more follows: `next_cursor` is None only at the end.
-        Raises: BadUsage for a cursor that is none; UnreadableKey if no log at all can be read.
+        Raises: BadInput for a cursor that is none; UnreadableKey if no log at all can be read.
         """
-        wanted = wanted or Wanted()
-        position = parse_cursor(cursor) if cursor else start(wanted)
-        asked = LOOK_BACK + (count + 1 if wanted == Wanted() else max(count + 1, _FILTERED_COUNT))
-        oldest = wanted.oldest_id(now_ms=int(await self._store.time_ms()))
-        found: list[FeedEntry] = []
-        rest: Cursor | None = position
-        unreadable: dict[str, str] = {}
-        for _ in range(_READS):
-            read = await self._read_logs(position, oldest=oldest, count=asked, unreadable=unreadable)
-            merged, rest = merge(read, asked=asked)
-            found += filter(wanted.takes, merged)
-            if rest is None or len(found) >= count:
-                break
-            position = rest
-        return page(found, count=count, rest=rest)._replace(unreadable=unreadable)
+        return await read_page(self._store, self.exchanges, count=count, cursor=cursor, wanted=wanted or Wanted())
 
     async def following(self, *, wanted: Wanted | None = None, block_s: float = 5.0) -> AsyncIterator[FeedEntry]:
         """Entries appended after this call, oldest first, for ever: what a page read afterwards does not hold back.
 
         Iterating raises what the store raises.
         """
-        after = {keys.log(e.name): await self._store.newest_id(keys.log(e.name)) for e in self._exchanges}
+        after = {keys.log(e.name): await self._store.newest_id(keys.log(e.name)) for e in self.exchanges}
         return self._follow(after, wanted=wanted or Wanted(), block_s=block_s)
 
     async def _follow(self, after: dict[str, str], *, wanted: Wanted, block_s: float) -> AsyncIterator[FeedEntry]:
         seen = Following()
-        name_by_key = {keys.log(exchange.name): exchange.name for exchange in self._exchanges}
+        name_by_key = {keys.log(exchange.name): exchange.name for exchange in self.exchanges}
         while True:
             arrived = await self._store.wait_entries(after, block=block_s)
             entries = []
@@ -137,20 +122,6 @@ class Network:
             for entry in seen.fresh(sorted(entries, key=lambda entry: entry.order)):
                 if wanted.takes(entry):
                     yield entry
-
-    async def _read_logs(
-        self, position: Cursor, *, oldest: str, count: int, unreadable: dict[str, str]
-    ) -> dict[str, list[Entry]]:
-        names = [exchange.name for exchange in self._exchanges]
-        commands: list[tuple[str | int, ...]] = [
-            ("XREVRANGE", keys.log(name), position.newest_for(name), oldest, "COUNT", count) for name in names
-        ]
-        replies = dict(zip(names, await self._store.pipeline(*commands), strict=True))
-        faults = {name: reply for name, reply in replies.items() if isinstance(reply, PerseusError)}
-        if faults and len(faults) == len(names):
-            raise next(iter(faults.values()))
-        unreadable |= {name: _reason(fault) for name, fault in faults.items()}
-        return {name: parse_entries(reply) for name, reply in replies.items() if name not in faults}
 
 
 def encode_instances(observation: Observation) -> bytes:
@@ -192,7 +163,3 @@ def _value(reply: object) -> bytes | PerseusError | None:
     if reply is None or isinstance(reply, bytes | PerseusError):
         return reply
     return StoreUnavailable(f"The store answered something unexpected: {reply!r}.")
-
-
-def _reason(fault: PerseusError) -> str:
-    return fault.reason if isinstance(fault, UnreadableKey) else str(fault)

@@ -1,0 +1,100 @@
+"""Pages of the activity feed for any number of clients: who asks for the same within a second shares one reading."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from perseus.clock import Clock
+from perseus.errors import BadUsage, PerseusError, UnreadableKey
+from perseus.network.feed import EVERYTHING, Wanted, encode_page, parse_cursor
+from perseus.network.feed_pages import read_page
+from perseus.network.snapshot import Snapshot
+from perseus.store import Store
+
+SHARED_FOR_S = 1.0
+KEPT_BYTES = 32_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageAsked:
+    """One page as a client asks for it; `exchange_name` None: of all exchanges."""
+
+    exchange_name: str | None = None
+    count: int = 50
+    cursor: str | None = None
+    wanted: Wanted = EVERYTHING
+
+
+class _Page(NamedTuple):
+    read_at: float
+    encoded: bytes
+
+
+class SharedPages:
+    """Reads pages, each once for everyone who asks for it. Not shared between event loops."""
+
+    def __init__(self, store: Store, *, snapshot: Snapshot, clock: Clock) -> None:
+        self._store = store
+        self._snapshot = snapshot
+        self._clock = clock
+        self._pages: OrderedDict[PageAsked, _Page] = OrderedDict()
+        self._kept_bytes = 0
+        self._reading: dict[PageAsked, asyncio.Future[None]] = {}
+
+    async def page(self, asked: PageAsked) -> bytes:
+        """The page as JSON (`FeedPageView`), at most SHARED_FOR_S old.
+
+        Raises: BadInput for a cursor that is none of ours; UnknownExchange; NotCurrent if the store cannot be read;
+            UnreadableKey if no log asked for can be.
+        """
+        if asked.cursor is not None:
+            parse_cursor(asked.cursor)
+        while (page := self._kept(asked)) is None:
+            reading = self._reading.get(asked)
+            if reading is None:
+                return await self._read(asked)
+            await asyncio.shield(reading)  # raises what that one raises; if its reader left, it is our turn
+        return page.encoded
+
+    def _kept(self, asked: PageAsked) -> _Page | None:
+        while self._pages:
+            oldest, page = next(iter(self._pages.items()))
+            if self._kept_bytes <= KEPT_BYTES and self._clock.now() - page.read_at <= SHARED_FOR_S:
+                break
+            del self._pages[oldest]
+            self._kept_bytes -= len(page.encoded)
+        return self._pages.get(asked)
+
+    async def _read(self, asked: PageAsked) -> bytes:
+        self._snapshot.require_readable()
+        done = self._reading[asked] = asyncio.get_running_loop().create_future()
+        started = self._clock.now()
+        try:
+            encoded = await self._read_alone(asked)
+        except Exception as error:
+            done.set_exception(error)
+            done.exception()  # nobody may be waiting
+            raise
+        else:
+            self._pages[asked] = _Page(started, encoded)
+            self._kept_bytes += len(encoded)
+            return encoded
+        finally:
+            del self._reading[asked]
+            if not done.done():
+                done.set_result(None)
+
+    async def _read_alone(self, asked: PageAsked) -> bytes:
+        exchanges = self._snapshot.exchanges
+        exchanges.require_known()
+        chosen = exchanges() if asked.exchange_name is None else (exchanges.named(asked.exchange_name),)
+        try:
+            page = await read_page(self._store, chosen, count=asked.count, cursor=asked.cursor, wanted=asked.wanted)
+        except (BadUsage, UnreadableKey):
+            raise
+        except PerseusError as error:
+            raise self._snapshot.not_current(error) from error
+        return encode_page(page)
