@@ -24,14 +24,18 @@ INTERRUPTED = 130
 # name: where its command is, and the sentence `--help` shows without importing it
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("perseus.cli.up:up", "The whole network on this machine; --simulate for simulated exchanges."),
+    "serve": ("perseus.cli.serve:serve", "The API, the login and the watcher behind one port."),
     "run": ("perseus.cli.run:run", "One exchange instance in the foreground."),
     "status": ("perseus.cli.status:status", "A card for each exchange."),
     "log": ("perseus.cli.log:log", "The activity feed."),
     "candles": ("perseus.cli.candles:candles", "The candles an instance keeps."),
     "start": ("perseus.cli.control:start", "Ask an instance to start its work."),
     "stop": ("perseus.cli.control:stop", "Ask an instance to stop its work; its process stays."),
-    "doctor": ("perseus.cli.doctor:doctor", "What is wrong with store and settings, and how to fix it."),
+    "exchanges": ("perseus.cli.exchanges:exchanges", "Which exchanges the network knows, and which should run."),
+    "admins": ("perseus.cli.admins:admins", "Who may look and command: passwords, login links, API tokens."),
+    "doctor": ("perseus.cli.doctor:doctor", "What is wrong with store, database and settings, and how to fix it."),
     "simulate": ("perseus.cli.simulate:simulate", "The exchange simulator alone."),
+    "types": ("perseus.cli.types:types", "TypeScript types of the API."),
 }
 
 

@@ -55,10 +55,16 @@ def run(
 
 
 async def _serve(setup: Setup, work: Work, *, idle: bool) -> None:
-    from perseus.instances.run import run_instance
+    from perseus.cli.supervision import supervised
+    from perseus.instances.run import attached, serve
 
     with stop_event() as shutdown:
-        await run_instance(setup, work, idle=idle, shutdown=shutdown)
+        async with attached(setup) as me, supervised(stop=shutdown, ready=lambda: _claimed(me), alive=me.answers):
+            await serve(me, work, idle=idle, shutdown=shutdown)
+
+
+async def _claimed(me: Instance) -> None:
+    await me.wait_until(lambda: me.holds)
 
 
 def _market_work(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,17 +12,19 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_event() -> Iterator[asyncio.Event]:
+def stop_event(*, insisting: Collection[int] = (signal.SIGINT,)) -> Iterator[asyncio.Event]:
     """An event that is set by the first SIGINT or SIGTERM, while the block runs. Inside a running loop only.
 
-    A second Ctrl-C ends the process at once: a person who waits for a hanging shutdown means it.
+    A second Ctrl-C ends the process at once: a person who waits for a hanging shutdown means it. `insisting`: the
+    signals of which that is true.
     """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
     def ask() -> None:
         asked.set()
-        loop.remove_signal_handler(signal.SIGINT)
+        for number in insisting:
+            loop.remove_signal_handler(number)
 
     for number in ENDING:
         loop.add_signal_handler(number, ask)

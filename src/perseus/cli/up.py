@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from perseus.cli.instances import Supervised
-from perseus.cli.options import ExchangeName
+from perseus.cli.options import ExchangeName, running_store
 from perseus.cli.output import say
 from perseus.cli.processes import Child, how_it_ended
 from perseus.cli.run import parse_symbols
@@ -26,9 +26,9 @@ from perseus.model import SEEDED_EXCHANGES, Exchange
 from perseus.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from perseus.cli.door import Door
     from perseus.cli.live import LiveView
     from perseus.model import InstanceStatus
-    from perseus.network.losses import LossWatch
     from perseus.network.observe import Network
     from perseus.store import Store
 
@@ -43,16 +43,23 @@ SIMULATOR_STOP_S = 5.0
 @click.option("--simulate", is_flag=True, help="Simulated exchanges; their data is kept apart from real data.")
 @click.option("--symbols", default="25", show_default=True, metavar="N|LIST", help="As for `perseus run`.")
 @click.option("--store", metavar="URL", help="Use this store instead of the embedded one.")
-@click.option("--data-dir", metavar="DIR", help="Where the embedded store, logs and locks are kept.")
+@click.option("--data-dir", metavar="DIR", help="Where the embedded store, database, logs and locks are kept.")
+@click.option("--port", metavar="N", help="Of the web server. Default: 8777, or a free one if that is taken.")
 def up(
-    *, exchanges: tuple[Exchange, ...], simulate: bool, symbols: str, store: str | None, data_dir: str | None
+    *,
+    exchanges: tuple[Exchange, ...],
+    simulate: bool,
+    symbols: str,
+    store: str | None,
+    data_dir: str | None,
+    port: str | None,
 ) -> int:
-    """Run the whole network on this machine until Ctrl-C: store, exchanges, and a live view.
+    """Run the whole network on this machine until Ctrl-C: store, exchanges, web server, and a live view.
 
     EXCHANGE: those to run; default: all active ones we have an adapter for.
     """
     parse_symbols(symbols)
-    settings = load_settings(flags={"STORE_URL": store, "DATA_DIR": data_dir})
+    settings = load_settings(flags={"STORE_URL": store, "DATA_DIR": data_dir, "PORT": port})
     if simulate and not settings.is_embedded:
         say("Simulated data never goes to a configured store: --simulate uses an embedded one of its own.")
     return asyncio.run(_up(settings, _chosen(exchanges), simulate=simulate, symbols=symbols))
@@ -73,7 +80,9 @@ def _chosen(asked: Sequence[Exchange]) -> list[Exchange]:
 
 
 async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bool, symbols: str) -> int:
+    from perseus.cli.door import login_url
     from perseus.cli.live import LiveView
+    from perseus.cli.logs import configure_logging
     from perseus.network.observe import Network
 
     again = _again(settings, simulate=simulate, symbols=symbols)
@@ -89,42 +98,38 @@ async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bo
             store = await stack.enter_async_context(_store(settings))
             network = Network(store)
             publish(running)
-            view = LiveView(footer=_footer(settings, simulate=simulate))
-            for line in _footer(settings, simulate=simulate):
+            logs = settings.data_dir / "logs"
+            logs.mkdir(parents=True, exist_ok=True)
+            configure_logging(settings, to=stack.enter_context((logs / "web.log").open("a", buffering=1)))
+            view = LiveView()
+            door = await stack.enter_async_context(_door(settings, store, view))
+            view.footer = [f"Open {await login_url(door, settings)}", *_footer(settings, simulate=simulate)]
+            for line in view.footer:
                 view.introduce(line)
             instances = [
                 Supervised(exchange, _child(exchange, settings, symbols=symbols), network, view.note, again=again)
                 for exchange in exchanges
             ]
-            losses = _loss_watch(store, view, settings)
-            return await _until_stopped(instances, network, view, asked, losses=losses)
+            return await _until_stopped(instances, network, view, asked, door=door)
 
 
 @asynccontextmanager
 async def _store(settings: Settings) -> AsyncIterator[Store]:
     """The store, run by us if it is the embedded one, and fit for leases."""
     from perseus.clock import SystemClock
-    from perseus.store import Store
     from perseus.store.check import require_usable
-    from perseus.store.embedded import embedded_store
     from perseus.timing import LeaseTiming
 
-    async with AsyncExitStack() as stack:
-        url = settings.store_url
-        if settings.is_embedded:
-            url = await stack.enter_async_context(embedded_store(settings.data_dir))
-        store = Store(url)
-        stack.push_async_callback(store.close)
+    async with running_store(settings) as store:
         timing = LeaseTiming(settings.heartbeat_interval, settings.lease_ttl)
         replicas = settings.store_wait_replicas
         await require_usable(store, clock=SystemClock(), timing=timing, replicas=replicas, unsafe=False)
         yield store
 
 
-def _loss_watch(store: Store, view: LiveView, settings: Settings) -> LossWatch:
-    """What puts a death on record although nobody starts the exchange again."""
-    from perseus.clock import SystemClock
-    from perseus.network.losses import LossWatch
+def _door(settings: Settings, store: Store, view: LiveView) -> AbstractAsyncContextManager[Door]:
+    """The web server; its watcher puts a death on record although nobody starts the exchange again."""
+    from perseus.cli.door import opened
 
     def recorded(dead: InstanceStatus) -> None:
         view.note(
@@ -132,12 +137,8 @@ def _loss_watch(store: Store, view: LiveView, settings: Settings) -> LossWatch:
             f"{dead.last_heartbeat}, is on record."
         )
 
-    return LossWatch(
-        store,
-        clock=SystemClock(),
-        detected_by=f"perseus up on {settings.hostname}",
-        on_record=recorded,
-        on_trouble=view.note,
+    return opened(
+        settings, store, detected_by=f"perseus up on {settings.hostname}", on_record=recorded, on_trouble=view.note
     )
 
 
@@ -196,21 +197,22 @@ def _child(exchange: Exchange, settings: Settings, *, symbols: str) -> Child:
 
 
 async def _until_stopped(
-    instances: Sequence[Supervised], network: Network, view: LiveView, asked: asyncio.Event, *, losses: LossWatch
+    instances: Sequence[Supervised], network: Network, view: LiveView, asked: asyncio.Event, *, door: Door
 ) -> int:
     """Watch until a signal, or until every instance has refused to start; then stop everything. The exit code."""
     looking_after = [asyncio.create_task(each.look_after(), name=each.exchange.name) for each in instances]
     chosen = {each.exchange.id for each in instances}
     watching = asyncio.create_task(_watch(network, view, chosen=chosen), name="view")
-    recording = asyncio.create_task(losses.run(), name="losses")
+    closing = asyncio.Event()
+    serving = asyncio.create_task(door.web.run(door.port, stop=closing), name="web")
     stopping = asyncio.create_task(asked.wait(), name="signal")
     refusing = asyncio.create_task(_all_refused(looking_after), name="refused")
-    tasks = [*looking_after, watching, recording, stopping, refusing]
+    tasks = [*looking_after, watching, stopping, refusing]
     try:
-        await asyncio.wait({watching, recording, stopping, refusing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({watching, serving, stopping, refusing}, return_when=asyncio.FIRST_COMPLETED)
         if not asked.is_set():
-            if recording.done():
-                recording.result()  # it ends by a fault of ours only, which must not pass unseen
+            if serving.done():
+                serving.result()  # it ends by a fault of ours only, which must not pass unseen
             return refusing.result() if refusing.done() else await watching
         view.note("Stopping: " + (", ".join(each.exchange.name for each in instances) or "nothing runs"))
         return 0
@@ -219,6 +221,8 @@ async def _until_stopped(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(each.child.stop(within_s=STOP_WITHIN_S) for each in instances))
+        closing.set()  # last: who looks sees how the instances stop
+        await asyncio.gather(serving, return_exceptions=True)
         view.note("Stopped.")
 
 

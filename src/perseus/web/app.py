@@ -1,0 +1,130 @@
+"""The web server, composed: START HERE. What a request passes, from the outside in:
+
+guard (true client, our names, rate limit, headers) → login, health, pages, or `/trpc`: who asks → may they → procedure
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from starlette.routing import Mount, Router, WebSocketRoute
+from starlette.types import ASGIApp
+
+from perseus.clock import Clock
+from perseus.database import exchanges
+from perseus.database.engine import Database
+from perseus.model import Exchange
+from perseus.network.changes import Changes
+from perseus.network.exchange_list import ExchangeList
+from perseus.network.losses import LossWatch
+from perseus.network.shared_pages import SharedPages
+from perseus.network.snapshot import Snapshot
+from perseus.settings import Settings
+from perseus.store import Store
+from perseus.web import health, serving
+from perseus.web.access import Access, check_rules
+from perseus.web.errors import described
+from perseus.web.guard import API, Guard
+from perseus.web.identity import Caller, Identities
+from perseus.web.limits import Rate, RateLimit
+from perseus.web.login import Login
+from perseus.web.origins import names_of
+from perseus.web.proxies import TrustedProxies
+from perseus.web.router import ROUTER
+from perseus.web.trpc import ConnectionInfo, Server
+from perseus.web.ui import AdminUI
+
+BURST_S = 5  # after a quiet time a client may ask as much at once as RATE_LIMIT allows in so many seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a procedure gets: who calls, and what is known."""
+
+    caller: Caller
+    snapshot: Snapshot
+    pages: SharedPages
+    changes: Changes
+
+
+class Web:
+    """The web server of one process: what it knows of the network, its guard, its API.
+
+    `watch` is told, with the exchanges there are, to make what records a death.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        database: Database,
+        clock: Clock,
+        watch: Callable[[Callable[[], Sequence[Exchange]]], LossWatch],
+    ) -> None:
+        check_rules(ROUTER)
+        known = ExchangeList(partial(_read_exchanges, database), clock=clock)
+        self._snapshot = Snapshot(store, exchanges=known, clock=clock)
+        self._pages = SharedPages(store, snapshot=self._snapshot, clock=clock)
+        self._changes = Changes(self._snapshot)
+        self._losses = watch(known)
+        names = names_of(settings)
+        self._identities = Identities(database, names=names, clock=clock)
+        self._trpc = Server(
+            ROUTER,
+            context=self._context,
+            authorize=Access(self._identities, calls=_rate_limit(settings, clock)).authorize,
+            describe_error=described,
+            allow_origin="*",  # with a token: a cookie counts from our own pages only
+        )
+        login = Login(database, self._identities, names=names, clock=clock)
+        self.app: ASGIApp = Guard(
+            Router(
+                [
+                    *login.routes(),
+                    *health.routes(store, database),
+                    *AdminUI(self._identities, names=names).routes(),
+                    WebSocketRoute(API, self._trpc),
+                    Mount(API, self._trpc),
+                ]
+            ),
+            names=names,
+            proxies=TrustedProxies(settings.trusted_proxies),
+            door=_rate_limit(settings, clock),
+        )
+
+    async def run(self, door: socket.socket, *, stop: asyncio.Event) -> None:
+        """Serve on an open port until `stop` is set; watch the network, and the rights of those who look, meanwhile."""
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self._snapshot.run(), name="snapshot"),
+                tasks.create_task(self._identities.watch(), name="identities"),
+                tasks.create_task(self._losses.run(), name="losses"),
+            ]
+            await serving.serve(self.app, door, stop=stop, close=self._close)
+            for task in background:
+                task.cancel()
+
+    async def _context(self, connection: ConnectionInfo) -> Context:
+        caller = await self._identities.identify(connection.scope, connection.connection_params)
+        return Context(caller, self._snapshot, self._pages, self._changes)
+
+    async def _close(self, within_s: float) -> None:
+        """End what lasts: clients are told to connect again, to whoever serves them then."""
+        self._trpc.reconnect_all()
+        await self._trpc.close(within_s)
+
+
+async def _read_exchanges(database: Database) -> Sequence[Exchange]:
+    async with database.reading() as connection:
+        return await exchanges.read_all(connection)
+
+
+def _rate_limit(settings: Settings, clock: Clock) -> RateLimit | None:
+    """RATE_LIMIT requests a second for ever, or as many at once as in so many seconds of quiet; None: switched off."""
+    per_second = settings.rate_limit
+    return RateLimit(Rate(per_second, per_second * BURST_S), clock=clock) if per_second else None

@@ -1,0 +1,95 @@
+"""Requests whose head never ends, by somebody who only wants to hold a connection or fill the memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from perseus.web import heads
+from tests.web.site import Site, fetch
+
+START = b"GET /login HTTP/1.1\r\nhost: localhost\r\n"
+CHUNKED = (
+    b"POST /trpc/test.viewer.mutation HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+
+
+@asynccontextmanager
+async def connected(site: Site) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A plain connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(site.url.rpartition(":")[2]))
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, start: bytes, piece: bytes) -> bytes:
+    """Send the start, then the same piece for ever; what is answered before the connection ends."""
+    writer.write(start)
+    try:
+        async with asyncio.timeout(10):
+            while not reader.at_eof():
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+    except ConnectionError:
+        pass
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (START, b"x-header: " + b"y" * 1000 + b"\r\n"),
+        (START + b"x: ", b"y" * 1000),
+        (b"GET /", b"y" * 1000),
+        (CHUNKED + b"1\r\nx\r\n0\r\n", b"x-trailer: " + b"y" * 1000 + b"\r\n"),
+        (CHUNKED + b"1;", b"y" * 1000),
+    ],
+    ids=["headers", "one header", "URL", "trailers", "chunk extension"],
+)
+async def test_head_without_end_ends_the_connection(site: Site, start: bytes, piece: bytes) -> None:
+    """The parser keeps whatever comes until the head is complete."""
+    async with connected(site) as (reader, writer):
+        answer = await flood(reader, writer, start, piece)
+        assert answer[:10] in (b"", b"HTTP/1.1 4")
+
+
+async def test_who_asks_nothing_is_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand connections that send a byte a minute would keep everybody else out."""
+    monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.2)
+    for sent in (b"", b"GET /log", START):
+        async with connected(site) as (reader, writer), asyncio.timeout(5):
+            writer.write(sent)
+            assert await reader.read() == b""
+
+
+async def test_long_heads_that_end_are_answered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches have long URLs, browsers many cookies; a connection serves many requests, and pauses between them."""
+    monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.2)
+    got = await fetch(site, "/login", headers={"cookie": "a=" + "b" * 30_000})
+    assert got.status == 200
+    async with connected(site) as (reader, writer), asyncio.timeout(5):
+        for _ in range(3):
+            writer.write(START + b"\r\n")
+            assert b"200 OK" in await reader.readuntil(b"</html>\n")
+            await asyncio.sleep(0.3)  # longer than a head may take: nothing is due between two requests
+
+
+async def test_slow_body_and_open_stream_are_no_slow_head(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is on heads only."""
+    monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.2)
+    async with connected(site) as (reader, writer), asyncio.timeout(5):
+        writer.write(b"POST /login HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n")
+        writer.write(b"content-type: application/x-www-form-urlencoded\r\ncontent-length: 7\r\n\r\nem")
+        await asyncio.sleep(0.3)  # the fact under test is that nothing happens meanwhile
+        writer.write(b"ail=x")
+        assert b" 401 " in await reader.readline()
