@@ -13,10 +13,12 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 .PHONY: run test lint faults simulate bench lock clean
 
 run: $(VENV)/.run
+	@$(BIN)/python hatch_build.py  # the Admin UI, if its sources have changed
 	@$(BIN)/python -m compileall -q src  # ours too: some environments forbid Python to keep what it compiled
 	@$(BIN)/perseus up --simulate $(ARGS)
 
 test: lint
+	$(BIN)/python hatch_build.py test
 	$(BIN)/pytest $(ARGS)
 
 lint: $(VENV)/.test
@@ -24,6 +26,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python hatch_build.py lint  # of the Admin UI, which this also builds
 
 faults: $(VENV)/.test  # the fault tests at full strength: minutes, not seconds
 	PERSEUS_FAULT_TRIALS=40 $(BIN)/pytest tests/faults $(ARGS)
@@ -43,7 +46,8 @@ lock: $(VENV)/.uv  # UPGRADE=--upgrade takes the newest versions pyproject.toml 
 	$(BIN)/python -m tests.node lock
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	  ui/node_modules src/perseus/web/static/ui
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: $(VENV)/.uv requirements.lock pyproject.toml

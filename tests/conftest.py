@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from perseus.store import Store
 from tests.support.cluster import Cluster
 from tests.support.keyspace import undeclared_keys
+from tests.support.postgres import PostgreSQL
 from tests.support.proxy import FaultProxy
 from tests.support.sentinel import SentinelTrio
 from tests.support.servers import BINARIES, Server, StoreServer, valkey_binary
 from tests.support.system import short_directory
+
+if TYPE_CHECKING:  # its libraries are slow to import, and most tests need none
+    from perseus.database.engine import Database
 
 TOPOLOGIES = {"cluster": Cluster, "sentinel": SentinelTrio}
 EVERYWHERE = (*sorted(BINARIES), *TOPOLOGIES)
@@ -161,3 +165,32 @@ def data_dir() -> Iterator[Path]:
     """An empty data directory with a path short enough for Unix sockets."""
     with short_directory() as path:
         yield path
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """PostgreSQL, shared by all tests: each takes a database of its own, `postgresql.new_database()`."""
+    with short_directory() as directory:
+        server = PostgreSQL(directory)
+        try:
+            yield server.start()
+        finally:
+            server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """DATABASE_URL of an empty database: a SQLite file that is not there yet, then one on a PostgreSQL server."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'perseus.db'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open database at the newest migration: SQLite, then PostgreSQL."""
+    from perseus.database.engine import open_database
+
+    async with await open_database(database_url) as database:
+        yield database

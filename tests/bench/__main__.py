@@ -29,6 +29,7 @@ BENCHES = {
     "failover": "a store that loses its primary, or hands over: Sentinel and Cluster, against the same",
     "messages": "frames to candles, against the standard library and python-binance",
     "startup": "import, --help, status, spawn to registered",
+    "api": "getInstances and getActivityLog under load, against @trpc/server with ioredis; dashboards told",
     "idle": "memory and processor time of a process that only holds an exchange",
 }
 

@@ -24,7 +24,7 @@ LONGEST_S = 120.0
 class Child:
     """A process that prints JSON objects, one a line (`talks`), or whose output nobody reads.
 
-    Start it from the main thread only; killed at the block's end.
+    Start it from the main thread only; killed at the block's end, or when it took longer than `longest_s`.
     """
 
     def __init__(
@@ -34,8 +34,10 @@ class Child:
         settings: Mapping[str, str] | None = None,
         directory: Path = ROOT,
         talks: bool = True,
+        longest_s: float = LONGEST_S,
     ) -> None:
         self._command = command
+        self._longest_s = longest_s
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -45,7 +47,7 @@ class Child:
             env=clean_environment() | dict(settings or {}),
             preexec_fn=die_with_parent(),  # noqa: PLW1509  started from the main thread, nothing else runs in it
         )
-        self._guard = threading.Timer(LONGEST_S, self._process.kill)
+        self._guard = threading.Timer(longest_s, self._process.kill)
         self._guard.daemon = True
         self._guard.start()
 
@@ -66,7 +68,7 @@ class Child:
         assert self._process.stdout is not None
         lines = [line for line in (self._process.stdout.readline() for _ in range(count)) if line]
         assert len(lines) == count, (
-            f"{' '.join(self._command[1:])} ended or took longer than {LONGEST_S:g} s after {len(lines)} of "
+            f"{' '.join(self._command[1:])} ended or took longer than {self._longest_s:g} s after {len(lines)} of "
             f"{count} answers; what it said on stderr stands above"
         )
         return [json.loads(line) for line in lines]

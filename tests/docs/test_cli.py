@@ -14,7 +14,7 @@ import pytest
 from perseus import keys
 from perseus.cli import COMMANDS
 from perseus.network.cards import Health
-from perseus.settings import load_settings
+from perseus.settings import database_file, load_settings, sqlite_url
 from perseus.store.findings import Severity
 from tests.support.processes import run_perseus
 from tests.support.servers import Server
@@ -37,6 +37,18 @@ def network(valkey: Server, data_dir: Path) -> Iterator[Server]:
         yield valkey
 
 
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """DATABASE_URL of a database with an admin and a token of theirs."""
+    directory = tmp_path_factory.mktemp("people")
+    for command in (
+        "admins add ada@example.org --role owner",
+        "admins token ada@example.org --name grafana --exchange kraken",
+    ):
+        assert run_perseus(*command.split(), data_dir=directory).returncode == 0
+    return sqlite_url(database_file(directory))
+
+
 def mismatches(documented: Any, actual: Any, where: str = "$") -> list[str]:
     """What the documentation promises and the answer lacks, or has with another type; null stands for any type."""
     if documented is None or actual is None:
@@ -53,10 +65,11 @@ def mismatches(documented: Any, actual: Any, where: str = "$") -> list[str]:
 
 @pytest.mark.parametrize(("command", "documented"), EXAMPLES, ids=[command for command, _ in EXAMPLES])
 def test_example_has_the_shape_of_the_real_answer(
-    network: Server, data_dir: Path, command: str, documented: str
+    network: Server, people: str, data_dir: Path, command: str, documented: str
 ) -> None:
     """Programs are written from this page."""
-    done = run_perseus(*command.split(), data_dir=data_dir, store_url=network.url)
+    settings = {"DATABASE_URL": people}
+    done = run_perseus(*command.split(), data_dir=data_dir, store_url=network.url, settings=settings)
     remark = "Not current" if command.startswith("candles") else ""  # the example's candles are of long ago
     assert (done.returncode, done.stderr[: len("Not current")]) == (0, remark)
     actual = json.loads(done.stdout)
@@ -66,7 +79,11 @@ def test_example_has_the_shape_of_the_real_answer(
 
 def test_there_is_an_example_for_each_json_output() -> None:
     """A shape nobody can read is no promise."""
-    assert {command.split()[0] for command, _ in EXAMPLES} == {"status", "log", "candles", "doctor"}
+    documented = {" ".join(word for word in command.split()[:2] if word.isalpha()) for command, _ in EXAMPLES}
+    assert documented >= {"exchanges list", "admins list", "admins tokens", "admins audit"}
+    assert {command.split()[0] for command, _ in EXAMPLES} == {
+        *("status", "log", "candles", "doctor", "exchanges", "admins")
+    }
 
 
 def test_card_is_documented_with_exactly_its_fields(network: Server, data_dir: Path) -> None:
@@ -85,7 +102,7 @@ def test_every_command_health_and_setting_is_documented(tmp_path: Path) -> None:
     settings = load_settings(environ={}, directory=tmp_path)
     assert list(documented) == [row.name for row in settings.rows()]
     for row in settings.rows():
-        if row.name not in ("DATA_DIR", "HOSTNAME", "LEASE_TTL", "PUBLIC_IP_URLS"):
+        if row.name not in ("DATABASE_URL", "DATA_DIR", "HOSTNAME", "LEASE_TTL", "PUBLIC_IP_URLS"):
             assert documented[row.name].strip(" `") == row.value
 
 

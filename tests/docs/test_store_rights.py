@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from perseus import candles, commands, keys
+from perseus import activity, candles, commands, keys
 from perseus.clock import SystemClock
 from perseus.errors import StoreDenied
 from perseus.instances.instance import Instance
 from perseus.instances.run import run_instance, setup_from
-from perseus.model import Candle, ConnectionState, Timeframe, exchange_named
+from perseus.model import Candle, ConnectionState, InstanceStatus, Timeframe, exchange_named
+from perseus.network.exchange_list import ExchangeList
+from perseus.network.losses import LossWatch
 from perseus.network.observe import Network
+from perseus.network.shared_pages import PageAsked, SharedPages
+from perseus.network.snapshot import Snapshot
 from perseus.settings import load_settings
 from perseus.store import Store
 from perseus.store.check import check_store, check_usable
@@ -70,6 +75,33 @@ async def feed(me: Instance) -> None:
         await asyncio.Event().wait()
 
 
+async def watch_as_the_web_server_does(url: str, *, living: InstanceStatus) -> None:
+    """Read everything that `perseus serve` reads, and put a loss on record."""
+    clock, store = SystemClock(), Store(url)
+    snapshot = Snapshot(store, exchanges=ExchangeList(clock=clock), clock=clock)
+    reading = asyncio.create_task(snapshot.run())
+    troubles: list[str] = []
+    watch = LossWatch(store, clock=clock, detected_by="test", on_record=lambda _: None, on_trouble=troubles.append)
+    try:
+        assert b'"stopped"' in await snapshot.instances()
+        page = await SharedPages(store, snapshot=snapshot, clock=clock).page(PageAsked())
+        assert b"state_transition" in page
+        await wait_until_async(lambda: snapshot.tail.n > 0, description="the log is followed")
+        await watch.look()
+        assert troubles == []
+        dead = msgspec.structs.replace(living, instance_id="another")
+        now_ms = int(await store.time_ms())
+        assert await activity.record_loss(
+            store, dead=dead, detected_by="test", store_ms=now_ms, host_ms=clock.wall_ms()
+        )
+        for forbidden in (("SET", keys.status(BINANCE.id), "forged"), ("DEL", keys.last(BINANCE.id))):
+            assert isinstance((await store.pipeline(forbidden))[0], StoreDenied)
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+        await store.close()
+
+
 async def test_documented_rights_leave_nothing_unknown(guarded: Server | Cluster | SentinelTrio) -> None:
     """Whoever follows the page and asks `perseus doctor` must not be sent back to grant more."""
     url = guarded.url_for("perseus-instance", "secret")
@@ -122,6 +154,7 @@ async def test_each_role_can_do_its_work_with_the_documented_rights(
             await viewer.append(keys.log("binance"), {"event": "forged"}, min_id=None)
         with pytest.raises(StoreDenied):
             await control.append(keys.log("binance"), {"event": "forged"}, min_id=None)
+        await watch_as_the_web_server_does(guarded.url_for("perseus-web", "secret"), living=card.status)
         findings = await check_store(viewer, clock=SystemClock(), timing=LeaseTiming(1, 3), replicas=0)
         assert not [finding for finding in findings if finding.severity is Severity.REFUSE]
     finally:

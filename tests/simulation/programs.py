@@ -149,7 +149,7 @@ async def watcher(process: Process) -> None:
         detected_by=process.name,
         on_record=lambda dead: process.world.note(f"{process.name} records the loss of {dead.instance_id}"),
         on_trouble=lambda trouble: process.world.note(f"{process.name}: {trouble}"),
-        exchanges=[BINANCE],
+        exchanges=lambda: [BINANCE],
     )
     ending = asyncio.ensure_future(process.shutdown.wait())
     watching = asyncio.ensure_future(watch.run())

@@ -16,7 +16,9 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 # Below Linux's ephemeral range (32768 …): while a server is down on purpose, no outgoing connection takes its port.
-_PORTS = range(20_000, 32_000)
+# Of tests that run side by side each worker has its own: a port chosen is not yet a port taken.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(20_000 + _WORKER, 32_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 _random = random.Random(os.getpid())
 _given: set[int] = set()  # a server of several may be started long after its port was chosen
 

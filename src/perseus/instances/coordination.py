@@ -28,6 +28,17 @@ class Coordination:
         """Run a coroutine on the coordination loop. Any thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
+    async def answers(self) -> None:
+        """Return once the thread has come to it; never while it hangs. Raises: RuntimeError if it has ended."""
+        answer: Future[None] = Future()
+
+        def reply() -> None:
+            if not answer.cancelled():  # nobody waits any more
+                answer.set_result(None)
+
+        self.loop.call_soon_threadsafe(reply)
+        await asyncio.wrap_future(answer)
+
 
 @asynccontextmanager
 async def coordinating(url: str, *, timeout_s: float) -> AsyncIterator[Coordination]:

@@ -79,6 +79,7 @@ class Instance:
             replicas=replicas,
         )
         self.record_late_losses = self._claiming.record_late
+        self.answers = coordination.answers  # the thread that renews the lease
         self._said = Publication(
             fresh_status(exchange, identity, timing, now=iso(store_time.now_ms())),
             exchange=exchange,

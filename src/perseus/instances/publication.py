@@ -39,7 +39,7 @@ class Publication:
         attempt_timeout_s: float,
     ) -> None:
         self.status = status
-        self.heartbeat: Heartbeat | None = None
+        self._heartbeat: Heartbeat | None = None
         self._exchange = exchange
         self._coordination = coordination
         self._clock = clock
@@ -58,6 +58,16 @@ class Publication:
         self._transitions = asyncio.Lock()
         self._changed = asyncio.Event()
         self._message_at: float | None = None
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """What carries the payload to the store; None between tenures."""
+        return self._heartbeat
+
+    @heartbeat.setter
+    def heartbeat(self, heartbeat: Heartbeat | None) -> None:
+        self._heartbeat = heartbeat
+        self.notify()  # a tenure has begun, or ended
 
     @property
     def state(self) -> ConnectionState:
