@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import zipfile
@@ -13,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
+NODE_LOCKS = ("ui/package-lock.json", "tests/node/package-lock.json")
 LOCKS = ("requirements-installer.lock", "requirements.lock", "requirements-dev.lock")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 _SOURCES = {".py", ".lua"}
@@ -71,6 +73,17 @@ def test_tests_run_on_the_versions_users_get() -> None:
     assert {name: dev.get(name) for name in locked("requirements.lock")} == locked("requirements.lock")
 
 
+@pytest.mark.parametrize("name", NODE_LOCKS)
+def test_node_lock_names_no_address_and_every_platform(name: str) -> None:
+    """As for Python; and npm leaves out what it finds missing while it locks, with which nobody can install then."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not _ADDRESS.findall(text.replace('"node_modules/@', "").replace('"@', ""))
+    packages = json.loads(text)["packages"]
+    assert [path for path, package in packages.items() if path and "integrity" not in package] == []
+    optional = {name for package in packages.values() for name in package.get("optionalDependencies", {})}
+    assert {name for name in optional if not any(path.endswith(f"node_modules/{name}") for path in packages)} == set()
+
+
 def test_wheel_contains_every_file_of_the_package(tmp_path: Path) -> None:
     """The scripts are not Python: a wheel without them imports, then fails at the first claim."""
     package = ROOT / "src"
@@ -78,6 +91,7 @@ def test_wheel_contains_every_file_of_the_package(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if name.startswith("perseus/")}
     files = {path.relative_to(package).as_posix() for path in (package / "perseus").rglob("*") if path.is_file()}
+    assert "perseus/web/static/ui/index.html" in files
     assert inside == {name for name in files if "__pycache__" not in name}
 
 

@@ -116,6 +116,7 @@ class World:
     """Everything there is in one schedule. `timeline` is told to people; `violations` are what must not happen."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.random = Random(seed)
         self.loop = VirtualLoop()
         self.network = Network(self.loop, self.random)
