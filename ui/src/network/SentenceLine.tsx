@@ -1,0 +1,33 @@
+/** The first line of the page: is anything wrong? */
+
+import type { ReactNode } from 'react';
+import type { CardView } from '../api/generated';
+import { useNow } from '../api/now';
+import { Glyph } from '../ui/Glyph';
+import { At, Since } from '../ui/Moment';
+import { sentenceOf } from './sentence';
+
+type Shown = { cards: readonly CardView[]; observedMs: number; isLive: boolean };
+
+/** `2 of 8 need attention · kraken offline 4m · 6 active · observed 1s ago`. */
+export function SentenceLine({ cards, observedMs, isLive }: Shown): ReactNode {
+  const sentence = sentenceOf(cards, useNow());
+  const parts = isLive ? sentence.details : [`when last seen ${sentence.verdict}`, ...sentence.details];
+  return (
+    <p className="sentence times" data-look={isLive ? sentence.look : 'unknown'}>
+      <Glyph picture={isLive ? sentence.look : 'unknown'} size={24} />
+      <span>
+        <strong className="sentence-verdict">{isLive ? sentence.verdict : 'Nobody can tell right now'}</strong>
+        <span className="sentence-details">
+          {parts.map((part) => <Part key={part}>{part}</Part>)}
+          <span className="sentence-observed"><Part>{isLive ? <>observed <Since at={observedMs} /> ago</> : <>observed <At at={observedMs} /></>}</Part></span>
+        </span>
+      </span>
+    </p>
+  );
+}
+
+/** What is said in one breath stays on one line. */
+function Part({ children }: { children: ReactNode }): ReactNode {
+  return <span><span className="sentence-dot"> · </span><span className="sentence-part">{children}</span></span>;
+}

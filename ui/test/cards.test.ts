@@ -1,0 +1,66 @@
+import { expect, test } from 'vitest';
+import { factsOf, sinceOf } from '../src/network/facts';
+import { budget, freshnessOf, heartbeatOf, leaseLeft } from '../src/network/heartbeat';
+import { inOrder, sorted } from '../src/network/sorting';
+import { ago, card, NOW, offline, status } from './cards';
+
+const names = (cards: { exchangeName: string }[]) => cards.map((each) => each.exchangeName);
+
+test('the worst comes first, then what has lasted longest', () => {
+  const cards = [
+    card({ exchangeId: 1, exchangeName: 'active', displayName: 'active' }),
+    offline('short', 60_000, { exchangeId: 2 }),
+    card({ exchangeId: 3, exchangeName: 'late', displayName: 'late', health: 'late' }),
+    offline('long', 600_000, { exchangeId: 4 }),
+    card({ exchangeId: 5, exchangeName: 'never', displayName: 'never', health: 'never', status: null }),
+  ];
+  expect(names(sorted(cards))).toEqual(['long', 'short', 'late', 'active', 'never']);
+});
+
+test('a held order stays although what it shows changes, and new exchanges come last', () => {
+  const cards = [offline('a', 1000, { exchangeId: 1 }), card({ exchangeId: 2, exchangeName: 'b' }), card({ exchangeId: 9, exchangeName: 'new' })];
+  expect(names(inOrder(cards, [2, 1]))).toEqual(['b', 'a', 'new']);
+});
+
+test('an offline card keeps everything that is known', () => {
+  const facts = factsOf(offline('kraken', 60_000));
+  expect(facts).toMatchObject({ isLastKnown: true, hostname: 'fra-2', ip: '203.0.113.7', state: 'active', symbolCount: null });
+  expect(facts?.lastSeenAt).toBe(NOW - 60_000);
+});
+
+test('what only the log tells was last seen when the entry says', () => {
+  const facts = factsOf(offline('kraken', 0, { lastKnown: { source: 'log', timestamp: ago(90_000), hostname: 'fra-2' } }));
+  expect(facts?.lastSeenAt).toBe(NOW - 90_000);
+});
+
+test('never served: nothing is known', () => {
+  expect(factsOf(card({ health: 'never', status: null }))).toBeNull();
+});
+
+test('late lasts since the heartbeat, not since the connection', () => {
+  expect(sinceOf(card({ health: 'late', status: status({ lastHeartbeat: ago(33_000) }) }))).toBe(NOW - 33_000);
+});
+
+test.each([
+  [9999, 15_000, 'fresh'],
+  [10_000, 15_000, 'ageing'],
+  [29_999, 15_000, 'ageing'],
+  [30_000, 15_000, 'overdue'],
+  [19_999, 30_000, 'fresh'],
+  [60_000, 30_000, 'overdue'],
+])('%i ms after a heartbeat of every %i ms it is %s (DIFF-02)', (age, interval, freshness) => {
+  expect(freshnessOf(age, interval)).toBe(freshness);
+});
+
+test('a heartbeat is a budget that is used up by the store clock alone', () => {
+  const heartbeat = heartbeatOf(card({ heartbeatAgeMs: 12_000, expiresInMs: 33_000 }), NOW);
+  expect(heartbeat && budget(heartbeat, NOW)).toBe('12s ago · offline in 33s');
+  expect(heartbeat && budget(heartbeat, NOW + 20_000)).toBe('32s ago · offline in 13s');
+  expect(heartbeat && budget(heartbeat, NOW + 33_000)).toBe('45s ago · lease has run out');
+  expect(heartbeat && leaseLeft(heartbeat, NOW + 60_000)).toBe(0);
+});
+
+test('a key without a TTL runs out never', () => {
+  const heartbeat = heartbeatOf(card({ expiresInMs: null }), NOW);
+  expect(heartbeat && budget(heartbeat, NOW)).toBe('5s ago · no expiry');
+});
