@@ -17,9 +17,10 @@ run: $(VENV)/.run
 	@$(BIN)/python -m compileall -q src  # ours too: some environments forbid Python to keep what it compiled
 	@$(BIN)/perseus up --simulate $(ARGS)
 
-test: lint
+WORKERS ?= 3
+test: lint  # WORKERS side by side: most tests wait for other processes most of the time
 	$(BIN)/python hatch_build.py test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -48,7 +48,9 @@ async def test_page_finds_its_files_from_every_address(site: Site, cookie: dict[
     found = addresses(page.text)
     assert len(found) >= 3
     for address in found:
-        assert (await fetch(site, urljoin(path, address))).status == 200, address
+        file = await fetch(site, urljoin(path, address))
+        assert file.status == 200, address
+        assert file.headers["cache-control"] == FOR_EVER, address
 
 
 @pytest.mark.parametrize("path", ["/perseus/", "/perseus/network", "/perseus/network/kraken"])
