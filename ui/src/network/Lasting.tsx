@@ -5,6 +5,7 @@ import type { CardView } from '../api/generated';
 import { moment } from '../ui/time';
 import { At, Since } from '../ui/Moment';
 import { factsOf, sinceOf } from './facts';
+import { titled } from './health';
 
 /** `Running for 4h 23m · connected 02:49:12`; `isShort`: without the moment. */
 export function Lasting({ card, isShort = false }: { card: CardView; isShort?: boolean }): ReactNode {
@@ -22,7 +23,7 @@ export function Lasting({ card, isShort = false }: { card: CardView; isShort?: b
     default:
       if (card.status === null) return card.health === 'unreadable' ? 'Its status cannot be read' : 'Nobody can tell how it is';
       if (connectedAt !== null) return <>Running for <Since at={connectedAt} />{!isShort && <> · connected <At at={connectedAt} /></>}</>;
-      return since === null ? 'Not connected yet' : <>{!isShort && 'Not connected yet · '}{card.status.connectionState} for <Since at={since} /></>;
+      return since === null ? 'Not connected yet' : <>{isShort ? titled(card.status.connectionState) : `Not connected yet · ${card.status.connectionState}`} for <Since at={since} /></>;
   }
 }
 
