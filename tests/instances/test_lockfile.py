@@ -15,11 +15,12 @@ from perseus.model import InstanceStatus, exchange_named
 from perseus.timing import LeaseTiming
 
 BINANCE = exchange_named("binance")
+NOW = "2026-02-10T14:02:11.000Z"
 
 
 def holder(lock: LockFile) -> InstanceStatus:
     """The status of a holder on this host that held this lock."""
-    status = fresh_status(BINANCE, Identity(), LeaseTiming(), now="2026-02-10T14:02:11.000Z")
+    status = fresh_status(BINANCE, Identity(), LeaseTiming(), now=NOW)
     lock.remember(7, holder=status.instance_id or "")
     return msgspec.structs.replace(status, lock_file=lock.identity)
 
@@ -65,10 +66,29 @@ def test_file_must_name_the_holder(data_dir: Path) -> None:
 def test_file_keeps_the_highest_epoch_and_the_last_holder(data_dir: Path) -> None:
     """The one is a floor, the other says whose death it can prove."""
     with LockFile(data_dir, BINANCE.id) as lock:
-        assert (lock.known_epoch(), lock.last_holder()) == (0, "")
+        assert (lock.known_epoch(), lock.recent_holders()) == (0, [])
         lock.remember(9, holder="i1")
         lock.remember(5, holder="i22")
-        assert (lock.known_epoch(), lock.last_holder()) == (9, "i22")
+        assert (lock.known_epoch(), lock.recent_holders()) == (9, ["i22"])
+
+
+def test_file_names_those_who_have_asked_since(data_dir: Path) -> None:
+    """Killed between the claim and its answer, a holder must be provably dead all the same, as those before it."""
+    with LockFile(data_dir, BINANCE.id) as lock:
+        lock.announce("nobody")  # without the lock it may not say so
+        assert lock.acquire()
+        lock.remember(9, holder="i1")
+        for claimer in ("i2", "i2", "i3", "i4", "i5"):
+            lock.announce(claimer)
+        assert (lock.known_epoch(), lock.recent_holders()) == (9, ["i2", "i3", "i4", "i5"])
+        dead = msgspec.structs.replace(
+            fresh_status(BINANCE, Identity(), LeaseTiming(), now=NOW), lock_file=lock.identity
+        )
+        assert lock.proves_dead(msgspec.structs.replace(dead, instance_id="i3")) is (boot_id() is not None)
+        lock.remember(9, holder="i" * 32)
+        for claimer in ("a" * 32, "b" * 32, "c" * 32, "d" * 32):
+            lock.announce(claimer)
+        assert lock.recent_holders() == ["a" * 32, "b" * 32, "c" * 32, "d" * 32]
 
 
 def test_lock_outlives_the_file(data_dir: Path) -> None:

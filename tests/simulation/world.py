@@ -60,7 +60,7 @@ class Disk:
         self.inode = inode
         self.holder: Process | None = None
         self.epoch = 0
-        self.last_holder = ""
+        self.holders: list[str] = []
 
 
 class ModelLock(LockFile):
@@ -85,12 +85,11 @@ class ModelLock(LockFile):
     def known_epoch(self) -> int:
         return self._disk.epoch
 
-    def last_holder(self) -> str:
-        return self._disk.last_holder
+    def recent_holders(self) -> list[str]:
+        return self._disk.holders
 
-    def remember(self, epoch: int, *, holder: str) -> None:
-        self._disk.epoch = max(self._disk.epoch, epoch)
-        self._disk.last_holder = holder
+    def _write(self, epoch: int, holders: list[str]) -> None:
+        self._disk.epoch, self._disk.holders = epoch, holders
 
 
 class ModelTimer:

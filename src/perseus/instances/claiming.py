@@ -85,6 +85,7 @@ class Claiming:
         async def attempt(is_durable: bool) -> Claimed:
             nonlocal claim_id
             must_settle = not self._is_alone() and self._clock.now() >= own_deadline  # may have changed since the last
+            self._keep(lambda file: file.announce(self._instance_id))
             first = msgspec.structs.replace(status, claim_id=claim_id, lock_file=self.lock_file)
             try:
                 return await self._claimer.claim(
@@ -99,7 +100,7 @@ class Claiming:
         except asyncio.CancelledError:
             await self.abandon(claim_id)  # its answer may have been under way
             raise
-        self._remember(claimed.lease.epoch)
+        self._keep(lambda file: file.remember(claimed.lease.epoch, holder=self._instance_id))
         return claimed
 
     async def _settled(self, attempt: Callable[[bool], Awaitable[Claimed]], *, patient: bool) -> Claimed:
@@ -179,13 +180,13 @@ class Claiming:
             self._unrecorded = None
         return True
 
-    def _remember(self, epoch: int) -> None:
+    def _keep(self, write: Callable[[LockFile], None]) -> None:
         if self._lock_file is None:
             return
         try:
-            self._lock_file.remember(epoch, holder=self._instance_id)
-        except OSError as error:  # a full disk; the lease is held all the same
-            log.warning("epoch_not_remembered", exchange=self._exchange.name, epoch=epoch, error=str(error))
+            write(self._lock_file)
+        except OSError as error:  # a full disk: a lease can be held all the same
+            log.warning("lock_file_not_written", exchange=self._exchange.name, error=str(error))
 
     def _is_alone(self) -> bool:
         """Whether the store is this host's own and no other process here serves the exchange."""

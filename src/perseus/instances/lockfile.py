@@ -17,6 +17,7 @@ from typing import Self
 from perseus.errors import BadConfiguration
 from perseus.model import InstanceStatus
 
+RECENT = 4  # instances named in the file: one that held, and those that died while they tried to
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -62,16 +63,16 @@ class LockFile:
         return self.is_held
 
     def proves_dead(self, holder: InstanceStatus) -> bool:
-        """Whether the process behind this status has ended: it was the last to hold this very file, and now we do.
+        """Whether the process behind this status has ended: it held this very file, and now we do.
 
-        That it was shows in the file, too: machines made from one image have the same device, inode and even boot.
+        That it did shows in the file, too: machines made from one image have the same device, inode and even boot.
         """
         return (
             self.is_held
             and holder.lock_file == self.identity
             and holder.boot_id is not None
             and holder.boot_id == boot_id()
-            and holder.instance_id == self.last_holder()
+            and holder.instance_id in self.recent_holders()
         )
 
     def known_epoch(self) -> int:
@@ -79,13 +80,25 @@ class LockFile:
         text = self._words()[0]
         return int(text) if text.isdigit() else 0
 
-    def last_holder(self) -> str:
-        """The instance that last held the exchange from here; `""` if the file does not say."""
-        return self._words()[1].decode("ascii", "replace")
+    def recent_holders(self) -> list[str]:
+        """The instance that last held the exchange from here, and those that have asked for it since, oldest first."""
+        return [word.decode("ascii", "replace") for word in self._words()[1:]]
+
+    def announce(self, claimer: str) -> None:
+        """Keep who is about to claim: killed before it knows that it holds, it must be known all the same.
+
+        Raises: OSError if the disk is full.
+        """
+        recent = self.recent_holders()
+        if self.is_held and claimer not in recent:
+            self._write(self.known_epoch(), [*recent[1 - RECENT :], claimer])
 
     def remember(self, epoch: int, *, holder: str) -> None:
         """Keep who holds the exchange now, and the highest epoch yet. Raises: OSError if the disk is full."""
-        os.pwrite(self._fd, f"{max(epoch, self.known_epoch()):<20d}\n{holder:<40}\n".encode(), 0)
+        self._write(max(epoch, self.known_epoch()), [holder])
+
+    def _write(self, epoch: int, holders: list[str]) -> None:
+        os.pwrite(self._fd, f"{epoch:<20d}\n{' '.join(holders):<{41 * RECENT}}\n".encode(), 0)
 
     def _words(self) -> list[bytes]:
-        return [*os.pread(self._fd, 64, 0).split(), b"", b""][:2]
+        return os.pread(self._fd, 64 + 41 * RECENT, 0).split() or [b""]
