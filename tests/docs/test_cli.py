@@ -43,7 +43,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("people")
     for command in (
         "admins add ada@example.org --role owner",
-        "admins token ada@example.org --name grafana --exchange kraken",
+        "admins token ada@example.org --name grafana",
     ):
         assert run_perseus(*command.split(), data_dir=directory).returncode == 0
     return sqlite_url(database_file(directory))

@@ -41,18 +41,19 @@ def test_whoever_resumes_gets_every_entry_once(seed: int, ahead: int) -> None:
     """Several logs, some on servers whose clocks are ahead; interrupted anywhere, also in the middle of a replay."""
     dice = random.Random(seed)
     tail, came = begun(*NAMES), list[tuple[int, int, str]]()
-    clock = {name: NOW + dice.choice([0, ahead]) for name in NAMES}
+    now, ahead_by = NOW, {name: dice.choice([0, ahead]) for name in NAMES}  # within what positions allow for
     seen = [(n, at) for n, at in [(0, str(tail.position()))]]
     for _ in range(dice.randint(1, 12)):
         batch = list[FeedEntry]()
         for name in NAMES:
             for _ in range(dice.randint(0, 3)):
-                clock[name] += dice.choice([0, 1, 50, 5000])
+                now += dice.choice([0, 1, 50, 5000])
+                written = now + ahead_by[name]
                 newest = max([e.order[:2] for e in batch if e.exchange_name == name], default=tail.newest(name))
-                seq = newest[1] + 1 if newest and newest[0] == clock[name] else 0
-                batch.append(entry(name, clock[name], seq))
+                seq = newest[1] + 1 if newest and newest[0] == written else 0
+                batch.append(entry(name, written, seq))
         tail.take(batch)
-        tail.known_until(max(clock.values()))
+        tail.known_until(now + max(ahead_by.values()))
         new = tail.since(seen[-1][0])
         assert new is not None
         came += places(new)

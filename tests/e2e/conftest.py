@@ -1,0 +1,80 @@
+"""One browser for all tests of a run, one window for each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.e2e.records import NAMES, write_states
+from tests.e2e.site import Site, make_database
+from tests.e2e.window import Window
+from tests.support.servers import missing
+from tests.support.system import short_directory
+
+CHROMIUM_FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = shutil.which("chromium")
+    if program is None:
+        missing("chromium", "apt-get install chromium")
+    with sync_playwright() as driver:  # without its sandbox, which root cannot have
+        browser = driver.chromium.launch(executable_path=program, args=[*CHROMIUM_FLAGS])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of a network with an exchange for each state a card can have. To copy."""
+    return make_database(tmp_path_factory.mktemp("database"), NAMES)
+
+
+@pytest.fixture(scope="package")
+def site(database: Path) -> Iterator[Site]:
+    """A site that shows every state. Shared: change nothing but logs, and those of one exchange only."""
+    with short_directory() as directory, Site(database, directory, fill=write_states) as site:
+        yield site
+
+
+@pytest.fixture
+def own_site(database: Path, data_dir: Path) -> Iterator[Site]:
+    """A site of one's own, with an empty store."""
+    with Site(database, data_dir) as site:
+        yield site
+
+
+@pytest.fixture
+def window(browser: Browser) -> Iterator[Callable[..., Window]]:
+    """Open a window, signed in at a site: `window(site, **options of the browser's context)`; closed at the end.
+
+    A test fails if a page of it had an error, broke its own security policy or asked anybody else for anything.
+    """
+    with ExitStack() as cleanup:
+        opened: list[Window] = []
+
+        def open_window(site: Site, **options: Any) -> Window:
+            given: dict[str, Any] = {"storage_state": site.signed_in(browser), "viewport": {"width": 1280, "height": 900}}
+            window = Window(browser.new_context(**(given | options)), site.url)
+            cleanup.callback(window.close)
+            opened.append(window)
+            return window
+
+        yield open_window
+        for each in opened:
+            assert each.faults() == []

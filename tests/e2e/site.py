@@ -1,0 +1,122 @@
+"""A real `perseus serve` on a store of its own, with exchanges, an admin, and a browser that is signed in."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+from playwright.sync_api import Browser, BrowserContext, StorageState
+
+from perseus.database import admins, exchanges, passwords
+from perseus.database.audit import Actor
+from perseus.database.engine import open_database
+from perseus.model import Exchange, Role
+from tests.support.processes import PerseusProcess
+from tests.support.servers import Server, valkey_binary
+from tests.support.system import free_port
+from tests.support.waiting import wait_until
+
+ADMIN = "ada@example.org"
+PASSWORD = "correct horse battery staple"
+_BY = Actor(name="test@here")
+
+
+def make_database(directory: Path, names: Sequence[str]) -> Path:
+    """A database with the exchanges of these names besides those every network has, and an admin."""
+
+    async def make() -> None:
+        async with await open_database(f"sqlite:///{directory / 'perseus.db'}") as database:
+            kept = await passwords.hashed(PASSWORD)
+            async with database.begin() as connection:
+                known = {each.name: each for each in await exchanges.read_all(connection)}
+                for each in known.keys() - set(names):
+                    await exchanges.disable(connection, each, by=_BY, now_ms=1)
+                for number, name in enumerate(names, start=100):
+                    if name not in known:
+                        new = Exchange(id=number, name=name, display_name=name.capitalize())
+                        await exchanges.add(connection, new, by=_BY, now_ms=1)
+                await admins.add(connection, ADMIN, role=Role.OWNER, password_hash=kept, by=_BY, now_ms=1)
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(1) as thread:  # the browser's driver has a loop of its own in this one
+        thread.submit(asyncio.run, make()).result()
+    return directory / "perseus.db"
+
+
+class Site:
+    """A store and the server in front of it. A context manager that leaves nothing running."""
+
+    def __init__(self, database: Path, directory: Path, *, fill: Callable[[Server], None] | None = None) -> None:
+        """`fill` writes into the store before the server first looks."""
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.copy(database, directory / "perseus.db")
+        self.store = Server(valkey_binary(), directory / "store")
+        self.home = directory
+        self._fill = fill
+        self._port = free_port()
+        self._process = PerseusProcess(
+            "serve",
+            "--port",
+            str(self._port),
+            data_dir=directory,
+            store_url=self.store.url,
+            settings={"RATE_LIMIT": "off"},
+        )
+        self._signed_in: StorageState | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> Self:
+        """Start the server, again after `stop`; it answers then."""
+        self._process.start()
+        wait_until(self._is_ready, description=f"{self.url} is ready", timeout=30)
+        return self
+
+    def stop(self) -> None:
+        """End the server as a person would."""
+        self._process.stop_signal()
+
+    def signed_in(self, browser: Browser) -> StorageState:
+        """The cookies of who is signed in."""
+        if self._signed_in is None:
+            context = browser.new_context()
+            sign_in(context, self.url)
+            self._signed_in = context.storage_state()
+            context.close()
+        return self._signed_in
+
+    def __enter__(self) -> Self:
+        self.store.start()
+        if self._fill:
+            self._fill(self.store)
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._process.end()
+        self.store.kill()
+
+    def _is_ready(self) -> bool:
+        assert self._process.is_running, self._process.output
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+
+
+def sign_in(context: BrowserContext, url: str) -> None:
+    """Give a browser the cookie of who signs in with a password."""
+    headers = {"origin": url, "sec-fetch-site": "same-origin"}
+    answer = context.request.post(
+        f"{url}/login", form={"email": ADMIN, "password": PASSWORD, "next": "/network"}, headers=headers
+    )
+    assert answer.ok, answer.text()
