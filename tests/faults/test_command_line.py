@@ -84,7 +84,7 @@ async def everything_killed(trial: Trial) -> None:
             process.kill()
         network.end()
         network.start()
-        trial.fault_is_over(within_s=5, state="active")
+        trial.fault_is_over(within_s=10, state="active")  # two programs start, and history is fetched
         heir = await trial.until(lambda: is_active(trial, above=dead["epoch"]), description="it is active again")
         assert heir["instanceId"] != dead["instanceId"]
         assert "has not run out" not in network.output
