@@ -10,7 +10,7 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-byteco
 PACKAGE := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(UPGRADE)
 
-.PHONY: run test lint faults simulate bench lock clean
+.PHONY: run test lint faults simulate bench screenshots lock clean
 
 run: $(VENV)/.run
 	@$(BIN)/python hatch_build.py  # the Admin UI, if its sources have changed
@@ -39,6 +39,10 @@ simulate: $(VENV)/.test  # SCHEDULES=100000 from SEED=1 on; SCHEDULES=1 SEED=n t
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
+
+screenshots: $(VENV)/.test  # the pictures in docs/images, of the real page; needs chromium
+	$(BIN)/python hatch_build.py
+	$(BIN)/python -m tests.e2e.screenshots
 
 lock: $(VENV)/.uv  # UPGRADE=--upgrade takes the newest versions pyproject.toml allows
 	$(LOCK) --group installer --output-file requirements-installer.lock

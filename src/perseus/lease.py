@@ -30,6 +30,7 @@ from perseus.store import Store, scripts
 from perseus.timing import LeaseTiming
 
 FOREIGN_TTL_MS = 45_000  # what a payload without `ttlMs` is held to
+LONGEST_TTL_MS = 86_400_000  # no lease is waited for longer, whatever another program wrote
 REPLICAS_SHARE = 0.8  # of an attempt's time; the rest is for the way there and back
 EPOCH_LIMIT = 9_007_199_254_740_000  # integers stay exact in Lua and JavaScript below 2^53
 
@@ -92,6 +93,11 @@ def decode_status(raw: bytes, key: str) -> InstanceStatus:
             key=key,
             reason=str(error),
         ) from error
+
+
+def _ttl_ms(status: InstanceStatus) -> int:
+    """How long a lease of this status lasts; within reason, for other programs write what they like."""
+    return min(max(0, status.ttl_ms or FOREIGN_TTL_MS), LONGEST_TTL_MS)
 
 
 def heartbeat_age_ms(status: InstanceStatus, *, now_ms: int) -> float | None:
@@ -304,7 +310,7 @@ class Claimer:
             return 0.0
         if self._is_dead(before):
             return 0.0
-        ttl = before.ttl_ms or FOREIGN_TTL_MS
+        ttl = _ttl_ms(before)
         age = heartbeat_age_ms(before, now_ms=self._store_time.now_ms())
         if age is not None and age >= 0:
             return max(0.0, ttl - age)
@@ -315,7 +321,7 @@ class Claimer:
 
     def _least_settled(self, timing: LeaseTiming, before: InstanceStatus | None) -> int:
         """How long the server must be the primary, s: the longer TTL of ours and the last one known, and a second."""
-        known_s = math.ceil((before.ttl_ms or 0) / 1000) if before else 0
+        known_s = math.ceil(_ttl_ms(before) / 1000) if before and before.ttl_ms else 0
         least = max(timing.ttl_s, known_s) + 1
         if self._blind_since is not None and self._clock.now() - self._blind_since >= least:
             return 0  # it does not say for how long it has been, but we have watched it for that long

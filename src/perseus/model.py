@@ -21,7 +21,7 @@ def valid_text(text: str) -> str:
 
 
 class ConnectionState(StrEnum):
-    """What an instance says of itself (REG-03)."""
+    """What an instance says of itself."""
 
     IDLE = "idle"
     STARTING = "starting"
@@ -79,7 +79,7 @@ class DesiredState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The status payload (REG-02). Readers need only the first eleven fields; other programs write it too."""
+    """The status payload. Readers need only the first eleven fields; other programs write it too."""
 
     exchange_id: int
     exchange_name: str

@@ -1,6 +1,6 @@
 """`python -m tests.bench [NAME …]`: measure, print tables, and keep docs/performance.md true.
 
-Without names every bench runs, in some five minutes, and the generated part of docs/performance.md is rewritten.
+Without names every bench runs, in some ten minutes, and the generated part of docs/performance.md is rewritten.
 Run it when nothing else runs: ratios hold on a busy machine, single numbers do not.
 """
 

@@ -85,6 +85,7 @@ def test_status_answers_quickly(valkey: Server, data_dir: Path) -> None:
         (["run", "binance", "--timeframes", "1m,7m"], "'7m' is no timeframe"),
         (["run", "binance", "--timeframes", ","], "names none"),
         (["run", "kraken"], "no adapter for kraken"),
+        (["run", "okx"], 'cannot run "okx"'),
         (["up", "coinbase", "binance"], "no adapter for coinbase"),
         (["up", "--symbols", "x y"], "'X Y' is no symbol"),
         (["start", "nowhere"], 'no exchange "nowhere"'),
@@ -187,6 +188,17 @@ def test_output_that_nobody_reads_to_its_end_is_no_error(valkey: Server, data_di
     complaint = process.stderr.read()
     process.stderr.close()
     assert (process.wait(20), complaint) == (0, b"")
+
+
+def test_full_disk_is_no_defect_of_ours(data_dir: Path) -> None:
+    """`perseus types > FILE` where there is no room: nobody should be sent to report a bug."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "types"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=data_dir, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "defect" not in done.stderr
 
 
 def test_colour_is_for_terminals_that_want_it(valkey: Server, data_dir: Path) -> None:

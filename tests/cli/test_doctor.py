@@ -24,7 +24,7 @@ def doctor(data_dir: Path, code: int, **settings: str) -> dict[str, dict[str, An
 
 def test_usable_store_is_0(server: Server, data_dir: Path) -> None:
     """On Valkey 9 and Redis 7; looking leaves nothing behind."""
-    found = doctor(data_dir, 0, STORE_URL=server.url, ADMIN_EMAIL="ada@example.org")
+    found = doctor(data_dir, 0, STORE_URL=server.url, ADMIN_EMAIL="ada@example.org", PORT=str(free_port()))
     assert {name for name, finding in found.items() if finding["severity"] != "ok"} == {"persistence"}
     assert {"store", "rights", "version", "lease", "holders", "data directory", "takeover", "fence", "port"} <= set(
         found
@@ -116,11 +116,12 @@ def test_port_in_use_and_missing_admin_are_warnings(valkey: Server, data_dir: Pa
 
 
 def test_data_directory_that_cannot_be_written_is_1(valkey: Server, data_dir: Path) -> None:
-    """A path below a file cannot be written even by root."""
+    """A path below a file cannot be written even by root, nor can /proc, whatever its permissions say."""
     (data_dir / "file").touch()
-    done = run_perseus("doctor", "--data-dir", str(data_dir / "file" / "x"), data_dir=data_dir, store_url=valkey.url)
-    assert done.returncode == 1
-    assert "cannot be written" in done.stdout
+    for where in (data_dir / "file" / "x", Path("/proc/x")):
+        done = run_perseus("doctor", "--data-dir", str(where), data_dir=data_dir, store_url=valkey.url)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert "cannot be written" in done.stdout
 
 
 def test_settings_are_shown_with_their_source(valkey: Server, data_dir: Path) -> None:

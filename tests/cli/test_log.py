@@ -83,7 +83,17 @@ def test_filters_by_exchange_event_age_and_count(valkey: Server, data_dir: Path)
     assert errors("binance", "--event", "error", "--count", "1000")[0] == "old"
     assert errors("binance", "--event", "error", "--since", "2h", "--count", "1000")[0] == "e0"
     assert len(errors()) == 50
-    assert errors("binance", "--event", "error", "--since", "2999-01-01T00:00:00Z") == []
+
+
+def test_empty_answer_tells_a_mistyped_event_from_good_news(valkey: Server, data_dir: Path) -> None:
+    """Who asks for `instance-lost` and is shown nothing would conclude that nothing was lost."""
+    add(valkey, "binance", "instance_lost")
+    typed = run_perseus("log", "--json", "--event", "instance-lost", data_dir=data_dir, store_url=valkey.url)
+    assert (typed.returncode, typed.stdout) == (0, "")
+    assert "no event 'instance-lost'; it writes state_transition, error, instance_lost" in typed.stderr
+    later = ("--event", "error", "--since", "2999-01-01T00:00:00Z")
+    none = run_perseus("log", "--json", *later, data_dir=data_dir, store_url=valkey.url)
+    assert (none.returncode, none.stdout, none.stderr) == (0, "", "No entries.\n")
 
 
 def test_follow_shows_new_entries_until_it_is_ended(valkey: Server, data_dir: Path) -> None:

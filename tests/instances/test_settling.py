@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from perseus.clock import StoreTime
@@ -170,6 +171,18 @@ async def test_longest_ttl_known_decides_how_long_a_server_must_be_up(valkey: Se
     """A claimer with a short TTL must not overtake a holder with a long one."""
     leave_behind(valkey, payload(ttl_s=90_000, age_s=90_001))
     assert await candidate.wait_ms(must_settle=True) > 3_600_000
+
+
+@pytest.mark.parametrize("ttl_ms", [10**12, 10**400], ids=["31 years", "400 digits"])
+async def test_absurd_ttl_of_another_program_does_not_bar_the_exchange(
+    valkey: Server, candidate: Candidate, ttl_ms: int
+) -> None:
+    """Any program of the network can write it: nobody waits longer than a day for it, and nothing breaks."""
+    leave_behind(valkey, msgspec.structs.replace(payload(age_s=10), ttl_ms=ttl_ms))
+    for must_settle in (True, False):
+        assert 45_000 < await candidate.wait_ms(must_settle=must_settle) <= 86_401_000
+    leave_behind(valkey, msgspec.structs.replace(payload(age_s=86_401), ttl_ms=ttl_ms))
+    await candidate.claim()
 
 
 async def test_server_that_does_not_tell_its_uptime_is_watched_for_a_ttl_and_a_second(

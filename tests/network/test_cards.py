@@ -13,6 +13,7 @@ from perseus.clock import iso
 from perseus.errors import PerseusError, StoreUnavailable, UnreadableKey
 from perseus.model import WarmupProgress
 from perseus.network.cards import RAN_OUT_UNSEEN, VANISHED, Card, Health, Record, conclude, view
+from perseus.store import Entry
 from tests.network.records import BINANCE, NOW_MS, REQUIRED, card, entry, foreign, payload
 
 PROGRESS = WarmupProgress(percent=44.0, eta_seconds=12.0, current_symbol="BTC-USDT", done=11, total=25)
@@ -211,6 +212,14 @@ def test_without_a_snapshot_the_newest_log_entry_tells() -> None:
     assert known is not None
     assert (known.source, known.hostname, known.ip_address) == ("log", "ams-1", "198.51.100.4")
     assert (known.connection_state, known.timestamp) == ("active", iso(NOW_MS - 4_000))
+
+
+@pytest.mark.parametrize("entry_id", ["18446744073709551615-18446744073709551615", "253402300800000-0"])
+def test_entry_of_no_moment_says_nothing_of_when(entry_id: str) -> None:
+    """One entry of another program must not leave the whole network unseen."""
+    known = card(newest=Entry(entry_id, {"event": "x", "epoch": "9" * 5000})).last_known
+    assert known is not None
+    assert (known.timestamp, known.epoch) == (None, None)
 
 
 def test_log_that_ends_with_stopped_is_stopped() -> None:

@@ -377,6 +377,16 @@ def test_heartbeat_that_cannot_be_dated_counts_from_the_first_look(heartbeat: st
     assert sight.lost_after() == TTL_S + INTERVAL_S
 
 
+@pytest.mark.parametrize("field", ["ttl_ms", "heartbeat_interval_ms"])
+def test_lease_no_float_can_hold_is_not_over(field: str) -> None:
+    """Another program's number must not end the watch over everyone else."""
+    sight = Sight()
+    sight.last = msgspec.structs.replace(sight.serve(), **{field: 10**400})
+    sight.vanish()
+    sight.wait(120)
+    assert list(sight.watched.unrecorded) == []
+
+
 def test_key_gone_just_before_its_expiry_has_expired(sight: Sight) -> None:
     """Two clocks are read some milliseconds apart."""
     sight.wait(TTL_S - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -56,6 +57,22 @@ async def test_reader_that_leaves_lets_the_others_have_their_page(
         answers = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)
     assert [events(answer) for answer in answers[1:] if isinstance(answer, bytes)] == [["a"], ["a"]]
+
+
+async def test_clients_of_a_slow_store_share_a_reading(
+    proxy: FaultProxy, connect: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading that took longer than it is kept for is good enough for all who waited for it: else they queue up."""
+    monkeypatch.setattr(shared_pages, "SHARED_FOR_S", 0.1)
+    async with seeing(connect(proxy.url)) as seen:
+        await seen.cards()
+        await append(connect(proxy.url), "a")
+        proxy.replies.delay = 0.1  # of two answers
+        started = time.monotonic()
+        answers = await asyncio.gather(*(seen.pages.page(PageAsked()) for _ in range(10)))
+        took = time.monotonic() - started
+    assert [events(answer) for answer in answers] == [["a"]] * 10
+    assert took < 1.0
 
 
 async def test_failure_reaches_everyone_and_is_not_kept(proxy: FaultProxy, connect: Callable[..., Store]) -> None:

@@ -93,6 +93,19 @@ async def test_one_unreadable_key_is_one_unreadable_card(store: Store, valkey: S
     assert "WRONGTYPE" in (stats.reason or "")
 
 
+@pytest.mark.foreign_keys
+async def test_one_absurd_value_leaves_the_others_seen(store: Store, valkey: Server) -> None:
+    """An entry from the end of time, and a lease no float can hold."""
+    publish(valkey, KRAKEN)
+    publish(valkey)
+    last = valkey.call("GET", keys.last(BINANCE.id)).replace(b'"ttlMs":60000', b'"ttlMs":1' + b"0" * 400)
+    valkey.call("SET", keys.last(BINANCE.id), last)
+    valkey.call("DEL", keys.status(BINANCE.id))
+    valkey.call("XADD", keys.log("coinbase"), "18446744073709551615-1", "event", "x")
+    async with seeing(store) as seen:
+        assert await seen.healths() == {"coinbase": "offline", "binance": "unknown", "kraken": "idle"}
+
+
 async def test_viewers_rights_suffice(start_server: Callable[..., Server], connect: Callable[..., Store]) -> None:
     """Whoever only shows the network needs no right to change it: `docs/store.md`."""
     server = start_server(acl=documented_users()[:-1])

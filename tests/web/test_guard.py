@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import aiohttp
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from perseus.web.guard import Guard
 from perseus.web.headers import EVERYWHERE
+from perseus.web.origins import OurNames
+from perseus.web.proxies import TrustedProxies
+from perseus.web.serving import listen, serve
+from perseus.web.trpc.outgoing import ClientGone, Outgoing
 from tests.web.site import Got, Site, fetch, running_site
 
 REBOUND = "rebound.evil.example"
@@ -183,3 +190,31 @@ async def test_forms_of_other_sites_sign_nobody_in_or_out(site: Site, path: str,
     got = await fetch(site, path, method="POST", headers=sent, data={"email": "a@b", "password": "x"})
     assert got.status == 403
     assert "set-cookie" not in got.headers
+
+
+async def test_client_that_takes_nothing_is_cut_off() -> None:
+    """Closed politely, the connection would wait for ever for its reader, with all that was not read yet."""
+    is_over = asyncio.Event()
+
+    async def endless(_scope: Scope, _receive: Receive, send: Send) -> None:
+        out = Outgoing(send, stall_s=0.2)
+        await out.write({"type": "http.response.start", "status": 200, "headers": []})
+        with suppress(ClientGone):
+            while True:
+                await out.part(b"x" * 2**20)
+        is_over.set()
+
+    async def at_once(_within_s: float) -> None:
+        pass
+
+    door, stop = listen("127.0.0.1", 0), asyncio.Event()
+    app = Guard(endless, names=OurNames(), proxies=TrustedProxies(), door=None)
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(10):
+        tasks.create_task(serve(app, door, stop=stop, close=at_once))
+        reader, writer = await asyncio.open_connection(*door.getsockname(), limit=2**10)
+        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await is_over.wait()
+        received = await reader.read()
+        writer.close()
+        stop.set()
+    assert received.endswith(b"x")  # in the middle of a piece

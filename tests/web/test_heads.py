@@ -1,4 +1,4 @@
-"""Requests whose head never ends, by somebody who only wants to hold a connection or fill the memory."""
+"""Heads that never end, messages too long: somebody only wants to hold a connection, or fill the memory."""
 
 from __future__ import annotations
 
@@ -72,6 +72,16 @@ async def test_who_asks_nothing_is_let_go(site: Site, monkeypatch: pytest.Monkey
             assert await reader.read() == b""
 
 
+async def test_empty_line_between_requests_holds_no_connection(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes that begin no request end uvicorn's wait for the next one."""
+    monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.2)
+    async with connected(site) as (reader, writer), asyncio.timeout(5):
+        writer.write(START + b"\r\n")
+        assert b"200 OK" in await reader.readuntil(b"</html>\n")
+        writer.write(b"\r\n")
+        assert await reader.read() == b""
+
+
 async def test_long_heads_that_end_are_answered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches have long URLs, browsers many cookies; a connection serves many requests, and pauses between them."""
     monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.2)
@@ -93,3 +103,16 @@ async def test_slow_body_and_open_stream_are_no_slow_head(site: Site, monkeypatc
         await asyncio.sleep(0.3)  # the fact under test is that nothing happens meanwhile
         writer.write(b"ail=x")
         assert b" 401 " in await reader.readline()
+
+
+async def test_nothing_a_client_compressed_is_unpacked(site: Site) -> None:
+    """Two hundred kilobytes on one socket became as many megabytes before anyone asked whose they were."""
+    async with site.http.ws_connect(f"{site.url}/trpc?connectionParams=1", compress=15) as ws:
+        assert ws.compress == 0
+
+
+async def test_long_message_is_refused_while_it_comes(site: Site) -> None:
+    """Sixteen megabytes each, for ten seconds, on as many sockets as anyone likes to open."""
+    async with site.http.ws_connect(f"{site.url}/trpc?connectionParams=1") as ws:
+        await ws.send_str("x" * 3 * 2**20)
+        assert (await ws.receive(timeout=5)).data == 1009  # and no answer to what was read first

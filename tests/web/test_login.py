@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,6 +121,29 @@ async def test_logout_ends_the_session_at_the_server(site: Site) -> None:
     assert (got.status, got.headers["location"]) == (303, "login")
     assert cookie_in(got)[1].strip('"') == ""
     assert await whoami(site, secret) == 401
+
+
+async def test_logout_of_nobody_changes_nothing_for_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not signed in could otherwise have everyone looked up at every request, and hold the writers' turn."""
+    token = await site.token(await site.admin(ADA), Role.VIEWER)
+    bearer = {"authorization": f"Bearer {token}"}
+    assert (await fetch(site, "/session", headers=bearer)).status == 200
+    asked = list[str]()
+    for way in ("begin", "reading"):
+        monkeypatch.setattr(site.database, way, _noted(way, getattr(site.database, way), asked))
+    for cookie in ({}, {"cookie": f"{COOKIE}={'x' * 43}"}):
+        got = await fetch(site, "/logout", method="POST", headers=site.own | cookie)
+        assert (got.status, cookie_in(got)[1].strip('"')) == (303, "")
+    assert (await fetch(site, "/session", headers=bearer)).status == 200
+    assert asked == ["reading"]  # for the cookie that is no session's
+
+
+def _noted(way: str, open_: Callable[[], Any], asked: list[str]) -> Callable[[], Any]:
+    def opening() -> Any:
+        asked.append(way)
+        return open_()
+
+    return opening
 
 
 async def test_session_ends_after_a_week_unused_and_after_thirty_days_used(site: Site) -> None:

@@ -7,6 +7,7 @@ by Ctrl-C, 137 killed.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -96,11 +97,7 @@ class PerseusGroup(click.Group):
         except BrokenPipeError:
             return _reader_is_gone()
         except Exception as error:  # noqa: BLE001  the edge: no person should meet a traceback unasked
-            complain(
-                f"perseus failed unexpectedly with {type(error).__name__}: {error}. This is a defect of perseus, not "
-                f"of your settings; run the same with --debug and report what it prints.",
-                debug=debug,
-            )
+            complain(_unexpected(error), debug=debug)
             return 1
         return result if isinstance(result, int) else 0
 
@@ -112,6 +109,16 @@ def _bad_usage(error: click.ClickException, *, debug: bool) -> int:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "perseus"
         complain(f"{error.format_message()} See `{where} --help`.", debug=debug)
     return BAD_USAGE
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "where it writes, or its output goes"
+        return f"perseus could not write on: {error.strerror} ({where}). Make room there, then run the same again."
+    return (
+        f"perseus failed unexpectedly with {type(error).__name__}: {error}. This is a defect of perseus, not of your "
+        f"settings; run the same with --debug and report what it prints."
+    )
 
 
 def _reader_is_gone() -> int:

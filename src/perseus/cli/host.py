@@ -21,6 +21,7 @@ _OVER_THE_NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "9p", "virtiofs", "ceph", "glusterfs", "lustre", "gpfs"),
     *("beegfs", "ocfs2", "gfs2", "orangefs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.ceph"),
 }
+_PROBE = ".perseus-doctor-"
 _LOCAL = "Set PERSEUS_DATA_DIR to a directory on a local disk."
 
 
@@ -54,14 +55,18 @@ def _existing(path: Path) -> Path:
 
 def _data_dir(path: Path) -> Finding:
     existing = _existing(path)
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        return fine("data directory", f"{path} can be written.")
-    return Finding(
-        name="data directory",
-        severity=Severity.REFUSE,
-        says=f"{path} cannot be written ({existing} {'is no directory' if not existing.is_dir() else 'refuses it'}).",
-        fix="Make it writable, or set PERSEUS_DATA_DIR to a directory that is.",
-    )
+    try:  # permissions tell too little: the disk may be full, the mount read-only, the file system no real one
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=_PROBE) as probe:
+            probe.write(b"perseus doctor")
+            probe.flush()
+    except OSError as error:
+        return Finding(
+            name="data directory",
+            severity=Severity.REFUSE,
+            says=f"{path} cannot be written ({existing}: {error.strerror}).",
+            fix="Make it writable, or set PERSEUS_DATA_DIR to a directory that is.",
+        )
+    return fine("data directory", f"{path} can be written.")
 
 
 def _file_system(path: Path) -> Finding:
@@ -96,7 +101,7 @@ def _takeover(path: Path) -> Finding:
 
 def _locks_hold(directory: Path) -> bool:
     """Whether a second process is kept out by a lock in this directory: tried on a file that is removed again."""
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=".perseus-doctor-") as file:
+    with tempfile.NamedTemporaryFile(dir=directory, prefix=_PROBE) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # no locks at all there
@@ -154,10 +159,13 @@ def _port(settings: Settings) -> Finding:
             probe.bind((settings.host, settings.port))
     except OSError as error:
         used = error.errno == errno.EADDRINUSE
+        what = (
+            "is in use, by a web server of Perseus or another program" if used else f"cannot be used: {error.strerror}"
+        )
         return Finding(
             name="port",
             severity=Severity.WARN,
-            says=f"{where} is in use by another program." if used else f"{where} cannot be used: {error.strerror}.",
-            fix="Set PERSEUS_PORT (or PERSEUS_HOST) to a free one before a web server is started here.",
+            says=f"{where} {what}.",
+            fix="Set PERSEUS_PORT (or PERSEUS_HOST) to a free one before another web server is started here.",
         )
     return fine("port", f"{where} is free.")

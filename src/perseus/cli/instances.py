@@ -45,7 +45,7 @@ class Supervised:
             return code
         why = f": {words}" if words else "."
         if code == -signal.SIGKILL:
-            why = f" by {SENDERS_OF_SIGKILL}."
+            why = f": by {SENDERS_OF_SIGKILL}."
         if code == LeaseLost.exit_code:
             why = f", because another instance has taken over{why}"
         self._note(

@@ -21,6 +21,7 @@ from perseus.settings import Settings
 _AGO = re.compile(r"(?P<count>\d{1,9})(?P<unit>[smhdw])")
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PAGE = 200
+_EVENTS = ("state_transition", "error", "instance_lost", "lease_lost", "lease_lapsed", "command")
 
 
 @click.command()
@@ -74,6 +75,8 @@ async def _log(
         page = await _newest(network, wanted, count=count)
         for entry in page:
             _show(entry, as_json=as_json)
+        if not page:
+            say(_nothing_found(events))
         if following is not None:
             shown = {entry.order for entry in page}  # what came between the two looks is in both
             async for entry in following:
@@ -97,6 +100,14 @@ async def _newest(network: Network, wanted: Wanted, *, count: int) -> list[FeedE
         if cursor is None:
             break
     return found[::-1]
+
+
+def _nothing_found(events: Sequence[str]) -> str:
+    """An empty answer must not look like good news where an event's name was mistyped."""
+    unknown = [event for event in events if event not in _EVENTS]
+    if not unknown:
+        return "No entries."
+    return f"No entries. Perseus writes no event {', '.join(map(repr, unknown))}; it writes {', '.join(_EVENTS)}."
 
 
 def _show(entry: FeedEntry, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ import click
 
 from perseus.cli.output import say
 from perseus.cli.simulated import chosen_network
-from perseus.errors import DatabaseUnavailable, StoreUnavailable
+from perseus.errors import DatabaseUnavailable, StoreUnavailable, UnknownExchange
 from perseus.model import SEEDED_EXCHANGES, Exchange, exchange_named
 from perseus.settings import Settings, load_settings
 
@@ -23,13 +23,23 @@ if TYPE_CHECKING:
 
 
 class ExchangeName(click.ParamType[Exchange]):
-    """An exchange that Perseus can run, by its name. Raises: UnknownExchange naming those there are."""
+    """An exchange that Perseus may be able to run, by its name. Raises: UnknownExchange naming those it can."""
 
     name = "exchange"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Exchange:
         """The exchange of this name."""
-        return value if isinstance(value, Exchange) else exchange_named(value)
+        if isinstance(value, Exchange):
+            return value
+        try:
+            return exchange_named(value)
+        except UnknownExchange as unknown:  # it may be one of the database, which `run` does not ask
+            from perseus.exchanges import ADAPTERS
+
+            raise UnknownExchange(
+                f'Perseus cannot run "{value}": it has adapters for {", ".join(ADAPTERS)}. Nothing was started.',
+                name=value,
+            ) from unknown
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -92,7 +92,8 @@ def require_adapter(name: str) -> None:
 
     if name not in ADAPTERS:
         raise BadUsage(
-            f"Perseus has no adapter for {name} yet; it has them for {', '.join(ADAPTERS)}. Nothing was started."
+            f"Perseus has no adapter for {name} yet; it has them for {', '.join(ADAPTERS)}. Nothing was started. A "
+            f'Python program of your own can serve it: `perseus.instance("{name}")`.'
         )
 
 

@@ -19,6 +19,7 @@ from perseus.lease import FOREIGN_TTL_MS, decode_status
 from perseus.model import ConnectionState, DesiredState, Exchange, InstanceStatus, WarmupProgress
 from perseus.store import Entry
 
+_LONGEST_EPOCH = 20  # digits: of a text that another program may have written
 FOREIGN_INTERVAL_MS = 15_000  # what a payload without `heartbeatIntervalMs` is held to
 VANISHED = "its key vanished before it could have expired: the store lost data, failed over or was tampered with"
 RAN_OUT_UNSEEN = "its key ran out while the store could not be read: its instance may be about to claim again"
@@ -382,14 +383,22 @@ def _from_entry(entry: Entry) -> LastKnown:
         source="log",
         connection_state=facts["state"] or None,
         last_heartbeat=None if heartbeat is None or _not_a_moment(heartbeat) else heartbeat,
-        timestamp=facts["timestamp"] or iso(entry.order[0]),
+        timestamp=facts["timestamp"] or _moment_of(entry),
         hostname=facts["hostname"] or None,
         ip_address=facts["ip"] or None,
         admin_email=facts["adminEmail"] or None,
         instance_id=facts["instanceId"] or None,
-        epoch=int(epoch) if epoch.isdecimal() else None,
+        epoch=int(epoch) if epoch.isdecimal() and len(epoch) <= _LONGEST_EPOCH else None,
         last_error=entry.fields.get("error") or None,
     )
+
+
+def _moment_of(entry: Entry) -> str | None:
+    """When it was appended; None for an id of another program's making that is no moment."""
+    try:
+        return iso(entry.order[0])
+    except OverflowError:
+        return None
 
 
 def _progress(warmup: bytes | PerseusError | None) -> tuple[WarmupProgress | None, str | None]:

@@ -39,6 +39,7 @@ AFTER_EXPIRY_S = 0.002
 AT_EXPIRY_S = 0.5  # less than any margin: gone this close to its expiry, a key has expired, and its holder had stopped
 RETURN_S = 8.0  # claimers wait up to a TTL and 5 s, by whole seconds, and ask once a second
 BLIND_S = 5.0  # without looking for longer, we were paused or suspended, and the instances perhaps with us
+LONGEST_MS = 10**10  # of a lease or an interval: another program may have written a number that no float holds
 UNRECORDED_KEPT = 8  # of one exchange, while its log cannot be written
 
 
@@ -74,11 +75,11 @@ class _Tenure:
 
     @property
     def ttl_s(self) -> float:
-        return (self.snapshot.ttl_ms or FOREIGN_TTL_MS) / 1000
+        return min(self.snapshot.ttl_ms or FOREIGN_TTL_MS, LONGEST_MS) / 1000
 
     @property
     def interval_s(self) -> float:
-        return (self.snapshot.heartbeat_interval_ms or FOREIGN_INTERVAL_MS) / 1000
+        return min(self.snapshot.heartbeat_interval_ms or FOREIGN_INTERVAL_MS, LONGEST_MS) / 1000
 
 
 class Watched:

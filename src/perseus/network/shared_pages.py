@@ -33,6 +33,13 @@ class _Page(NamedTuple):
     encoded: bytes
 
 
+class _Reading(NamedTuple):
+    """A page that is being read: since when, and what comes of it; None if its reader left."""
+
+    started: float
+    page: asyncio.Future[bytes | None]
+
+
 class SharedPages:
     """Reads pages, each once for everyone who asks for it. Not shared between event loops."""
 
@@ -42,36 +49,45 @@ class SharedPages:
         self._clock = clock
         self._pages: OrderedDict[PageAsked, _Page] = OrderedDict()
         self._kept_bytes = 0
-        self._reading: dict[PageAsked, asyncio.Future[None]] = {}
+        self._reading: dict[PageAsked, _Reading] = {}
 
     async def page(self, asked: PageAsked) -> bytes:
-        """The page as JSON (`FeedPageView`), at most SHARED_FOR_S old.
+        """The page as JSON (`FeedPageView`), begun to be read at most SHARED_FOR_S before this call.
 
         Raises: BadInput for a cursor that is none of ours; UnknownExchange; NotCurrent if the store cannot be read;
             UnreadableKey if no log asked for can be.
         """
         if asked.cursor is not None:
             parse_cursor(asked.cursor)
-        while (page := self._kept(asked)) is None:
+        oldest = self._clock.now() - SHARED_FOR_S
+        while (page := self._kept(asked, oldest=oldest)) is None:
             reading = self._reading.get(asked)
             if reading is None:
                 return await self._read(asked)
-            await asyncio.shield(reading)  # raises what that one raises; if its reader left, it is our turn
+            encoded = await asyncio.shield(reading.page)  # raises what that one raises
+            # from a slow store it may be too old to be kept, and yet all who came meanwhile share it
+            if encoded is not None and reading.started >= oldest:
+                return encoded
         return page.encoded
 
-    def _kept(self, asked: PageAsked) -> _Page | None:
+    def _kept(self, asked: PageAsked, *, oldest: float) -> _Page | None:
         while self._pages:
-            oldest, page = next(iter(self._pages.items()))
+            first, page = next(iter(self._pages.items()))
             if self._kept_bytes <= KEPT_BYTES and self._clock.now() - page.read_at <= SHARED_FOR_S:
                 break
-            del self._pages[oldest]
-            self._kept_bytes -= len(page.encoded)
-        return self._pages.get(asked)
+            self._drop(first)
+        kept = self._pages.get(asked)
+        return kept if kept is not None and kept.read_at >= oldest else None
+
+    def _drop(self, asked: PageAsked) -> None:
+        page = self._pages.pop(asked, None)
+        self._kept_bytes -= 0 if page is None else len(page.encoded)
 
     async def _read(self, asked: PageAsked) -> bytes:
         self._snapshot.require_readable()
-        done = self._reading[asked] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         started = self._clock.now()
+        self._reading[asked] = _Reading(started, done)
         try:
             encoded = await self._read_alone(asked)
         except Exception as error:
@@ -79,8 +95,10 @@ class SharedPages:
             done.exception()  # nobody may be waiting
             raise
         else:
+            self._drop(asked)
             self._pages[asked] = _Page(started, encoded)
             self._kept_bytes += len(encoded)
+            done.set_result(encoded)
             return encoded
         finally:
             del self._reading[asked]

@@ -31,6 +31,7 @@ LOOKING_S = 12.0  # who asked within so long is looking: pages poll every 5 s
 MAX_AGE_S = 3.0  # older than this, a reading says nothing about now
 WAIT_S = 3.0  # for the first reading, or one after nobody looked: a little more than the store is given to answer
 _AT_DUE_S = 0.002  # a lease that is due now is gone so much later
+_LATEST_DUE_MS = 86_400_000  # another program may have written a lease that no float holds
 _LEAST_PAUSE_S = 0.01
 _ENTRIES_AT_ONCE = 1000
 
@@ -232,7 +233,7 @@ class Snapshot:
         else:
             self._reading = reading
             due = [card.due_in_ms for card in observation.cards if card.due_in_ms is not None]
-            due_at = sent_at + min(due) / 1000 + _AT_DUE_S if due else due_at
+            due_at = sent_at + min(*due, _LATEST_DUE_MS) / 1000 + _AT_DUE_S if due else due_at
         self._tell(fault)
         return due_at
 

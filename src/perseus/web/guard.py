@@ -49,7 +49,7 @@ class Guard:
             return
         scope = self._proxies.seen_through(scope)
         scope[CLIENT] = client_key(scope)
-        answer = _Answer(with_headers(send, is_https=self._names.is_https(scope)), is_socket=scope["type"] != "http")
+        answer = _Answer(send, is_https=self._names.is_https(scope), is_socket=scope["type"] != "http")
         app = self._refusal(scope) or self._app
         stay = Stay()
         try:
@@ -77,10 +77,14 @@ class Guard:
 
 
 class _Answer:
-    """What has been sent of an answer, so that it can be ended properly from anywhere."""
+    """What has been sent of an answer, so that it can be ended properly from anywhere.
 
-    def __init__(self, send: Send, *, is_socket: bool) -> None:
-        self._send, self._is_socket = send, is_socket
+    `transport`: uvicorn's, where those look for it who must cut off a client that takes nothing.
+    """
+
+    def __init__(self, send: Send, *, is_https: bool, is_socket: bool) -> None:
+        self.transport = getattr(getattr(send, "__self__", None), "transport", None)
+        self._send, self._is_socket = with_headers(send, is_https=is_https), is_socket
         self._has_begun = self._is_complete = False
 
     async def send(self, message: Message) -> None:

@@ -43,6 +43,8 @@ class BoundedHttp(HttpToolsProtocol):
         if steps != self._steps:
             self._bytes_without_step = 0
             return
+        if self._waiting_for_head is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_head()  # what came between two requests ended uvicorn's own wait for the next one
         self._bytes_without_step += len(data)
         if self._bytes_without_step > LARGEST_HEAD and not self.transport.is_closing():
             self._stop_waiting()

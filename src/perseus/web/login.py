@@ -169,14 +169,22 @@ class Login:
     async def _sign_out(self, request: Request) -> Response:
         try:
             self._check_origin(request)
-            async with _answering(), self._database.begin() as connection:
-                await self._close_session(connection, request)
+            if await self._is_signed_in(request):  # else anybody could have everybody looked up anew
+                async with _answering(), self._database.begin() as connection:
+                    await self._close_session(connection, request)
+                self._identities.forget()
         except _Refused as refusal:
             return _json({"error": refusal.says}, refusal.status, refusal.headers)
-        self._identities.forget()
         response = Response(status_code=204) if _wants_json(request) else RedirectResponse("login", 303)
         self._set_cookie(request, response, "", max_age=0)
         return response
+
+    async def _is_signed_in(self, request: Request) -> bool:
+        secret = cookie_of(request.scope, self._names)
+        if secret is None:
+            return False
+        async with _answering(), self._database.reading() as connection:
+            return await sessions.find(connection, secret, now_ms=self._clock.wall_ms()) is not None
 
     async def _close_session(self, connection: Any, request: Request) -> None:
         now_ms = self._clock.wall_ms()

@@ -14,8 +14,10 @@ from starlette.types import ASGIApp
 
 from perseus.errors import CannotListen
 from perseus.web.heads import BoundedHttp
+from perseus.web.trpc import Limits
 
 BACKLOG = 2048
+LARGEST_MESSAGE = 2 * Limits().frame_bytes  # of a WebSocket: the protocol above answers what is a little too long
 CLOSE_WITHIN_S = 3.0  # streams and sockets are ended by then, and calls under way
 GRACE_S = 2  # and by then whoever still has not read their answer is cut off
 
@@ -78,6 +80,8 @@ async def serve(
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         ws="websockets-sansio",
+        ws_max_size=LARGEST_MESSAGE,
+        ws_per_message_deflate=False,  # it would unpack megabytes for anybody before it is asked who they are
         ws_ping_interval=None,  # the protocol above has its own
     )
     server = _Uvicorn(config)

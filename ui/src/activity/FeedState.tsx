@@ -29,7 +29,7 @@ export function FeedState({ feed, isFiltered, clear }: Shown): ReactNode {
 function Rest({ feed, isFiltered, clear }: Shown): ReactNode {
   if (feed.isLoading) return <output className="feed-waits"><span className="unseen">Loading the activity</span>{[1, 2, 3, 4].map((n) => <span key={n} className="bone" />)}</output>;
   if (feed.hasMore) return <button type="button" className="button" disabled={feed.isLoadingMore} onClick={feed.loadMore}>{feed.isLoadingMore ? 'Looking further back…' : 'Show older'}</button>;
-  if (feed.entries.length > 0) return <p className="meta">That is all: the log goes back 90 days.</p>;
+  if (feed.entries.length > 0) return <p className="meta">That is all: entries are kept for 90 days.</p>;
   if (!isFiltered) return <p className="nothing">Nothing has happened yet. State changes, errors and losses will appear here as they come.</p>;
   return (
     <p className="nothing">

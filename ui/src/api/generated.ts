@@ -55,7 +55,7 @@ export type ChangesAsked = {
   lastEventId?: string | null | undefined;
 };
 
-/** What an instance says of itself (REG-03). */
+/** What an instance says of itself. */
 export type ConnectionState = 'idle' | 'starting' | 'warming' | 'active' | 'stopping' | 'stopped';
 
 /** What an admin last asked for, kept in `last` so that it outlives the process. */
@@ -122,7 +122,7 @@ export type Health =
   | 'unreadable'
   | 'unknown';
 
-/** The status payload (REG-02). Readers need only the first eleven fields; other programs write it too. */
+/** The status payload. Readers need only the first eleven fields; other programs write it too. */
 export type InstanceStatus = {
   exchangeId: number;
   exchangeName: string;

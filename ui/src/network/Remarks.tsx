@@ -28,7 +28,7 @@ export function Remarks({ card, isLive }: { card: CardView; isLive: boolean }): 
       {card.health === 'never' && (
         <p className="remark">
           <span className="remark-name">Start it with</span>
-          <code className="remark-text">perseus run {card.exchangeName}</code>
+          <span className="remark-text"><code>perseus run {card.exchangeName}</code> or a program of your own</span>
         </p>
       )}
     </div>
