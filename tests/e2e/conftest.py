@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.e2e.records import NAMES, write_states
+from tests.e2e.chromium import running_browser
+from tests.e2e.records import NAMES, write_everything
 from tests.e2e.site import Site, make_database
 from tests.e2e.window import Window
-from tests.support.servers import missing
 from tests.support.system import short_directory
-
-CHROMIUM_FLAGS = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
-    program = shutil.which("chromium")
-    if program is None:
-        missing("chromium", "apt-get install chromium")
-    with sync_playwright() as driver:  # without its sandbox, which root cannot have
-        browser = driver.chromium.launch(executable_path=program, args=[*CHROMIUM_FLAGS])
+    with running_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")
@@ -47,8 +32,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def site(database: Path) -> Iterator[Site]:
-    """A site that shows every state. Shared: change nothing but logs, and those of one exchange only."""
-    with short_directory() as directory, Site(database, directory, fill=write_states) as site:
+    """A site with everything there is to see: every state, every kind of entry. Shared: change nothing."""
+    with short_directory() as directory, Site(database, directory, fill=write_everything) as site:
         yield site
 
 
@@ -69,7 +54,10 @@ def window(browser: Browser) -> Iterator[Callable[..., Window]]:
         opened: list[Window] = []
 
         def open_window(site: Site, **options: Any) -> Window:
-            given: dict[str, Any] = {"storage_state": site.signed_in(browser), "viewport": {"width": 1280, "height": 900}}
+            given: dict[str, Any] = {
+                "storage_state": site.signed_in(browser),
+                "viewport": {"width": 1280, "height": 900},
+            }
             window = Window(browser.new_context(**(given | options)), site.url)
             cleanup.callback(window.close)
             opened.append(window)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -42,7 +41,9 @@ def id_of(name: str, names: tuple[str, ...] = NAMES) -> int:
     return exchange_named(name).id if name in seeded else 100 + names.index(name)
 
 
-def status_of(name: str, *, age_s: float, interval_s: float = 15.0, ttl_s: float = HOUR, **fields: Any) -> InstanceStatus:
+def status_of(
+    name: str, *, age_s: float, interval_s: float = 15.0, ttl_s: float = HOUR, **fields: Any
+) -> InstanceStatus:
     """What an instance says of itself, its last heartbeat so long ago."""
     told: dict[str, Any] = {
         "exchange_id": id_of(name),
@@ -59,9 +60,7 @@ def status_of(name: str, *, age_s: float, interval_s: float = 15.0, ttl_s: float
         "desired_state": DesiredState(state="running"),
     }
     found = payload(age_s=age_s, **(told | fields))
-    return msgspec.structs.replace(
-        found, heartbeat_interval_ms=round(interval_s * 1000), ttl_ms=round(ttl_s * 1000)
-    )
+    return msgspec.structs.replace(found, heartbeat_interval_ms=round(interval_s * 1000), ttl_ms=round(ttl_s * 1000))
 
 
 def hold(store: Server, status: InstanceStatus, *, age_s: float) -> None:
@@ -144,6 +143,16 @@ def log_many(store: Server, name: str, texts: list[str]) -> None:
 
 
 def tenure(store: Server, name: str) -> None:
-    """What an instance's beginning leaves in the log."""
-    for before, after in (("idle", "starting"), ("starting", "warming"), ("warming", "active")):
-        log(store, name, event="state_transition", fromState=before, toState=after, reason=json.dumps(name))
+    """What an instance that warms up has left in the log."""
+    for before, after in (("idle", "starting"), ("starting", "warming")):
+        log(store, name, event="state_transition", fromState=before, toState=after)
+
+
+def write_everything(store: Server) -> None:
+    """Every state, and some of each kind of entry."""
+    write_states(store)
+    log(store, "kraken", event="instance_lost", state="active")
+    for n in range(3):
+        log(store, "okx", error="stream closed: 1006")
+        log(store, "binance", event="state_transition", fromState="warming", toState="active", reason=f"tenure {n}")
+    log(store, "coinbase", event="command", command="stop", issuedBy="grace@example.org", outcome="done")

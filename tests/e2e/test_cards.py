@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
-from tests.e2e.records import STATES, id_of, publish, write_states
+from tests.e2e.records import STATES, id_of, publish
 from tests.e2e.site import Site
 from tests.e2e.window import Window, card, facts, healths
+from tests.support.servers import Server
 
 Windows = Callable[..., Window]
 HEALTHS = {"starting": "transition", "warming": "transition", "stopping": "transition", "never started": "never"}
@@ -113,21 +115,35 @@ def test_worst_stands_first(shown: Window) -> None:
     assert [*dict.fromkeys(order)] == ranks
 
 
-@pytest.mark.parametrize(
-    ("age_s", "interval_s", "freshness"),
-    [(2, 15, "fresh"), (15, 15, "ageing"), (40, 15, "overdue"), (15, 60, "fresh"), (4, 2, "overdue")],
-)
-def test_heartbeat_has_the_colour_of_its_age(
-    site: Site, window: Windows, age_s: int, interval_s: int, freshness: str
-) -> None:
+AGES: dict[str, tuple[float, float, str]] = {  # age, interval, colour
+    "binance": (1, 15, "fresh"),
+    "kraken": (15, 15, "ageing"),
+    "coinbase": (40, 15, "overdue"),
+    "okx": (15, 60, "fresh"),
+    "bybit": (4, 1.5, "overdue"),
+}
+
+
+def test_heartbeat_has_the_colour_of_its_age(database: Path, data_dir: Path, window: Windows) -> None:
     """DIFF-02: green below 10 s, yellow below 30 s, then red, in proportion to the interval."""
-    publish(site.store, "bitfinex", age_s=age_s, interval_s=float(interval_s))
-    try:
-        page = window(site).page
-        page.goto(f"{site.url}/network")
-        expect(card(page, "bitfinex").locator(".heartbeat")).to_have_attribute("data-freshness", freshness)
-    finally:
-        write_states(site.store)
+
+    def fill(store: Server) -> None:
+        for name, (age_s, interval_s, _) in AGES.items():
+            publish(store, name, age_s=age_s, interval_s=interval_s)
+
+    with Site(database, data_dir, fill=fill) as site:
+        page = window(site).open()
+        for name, (_, _, freshness) in AGES.items():
+            expect(card(page, name).locator(".heartbeat")).to_have_attribute("data-freshness", freshness)
+        colours = {name: _colour(card(page, name).locator(".heartbeat")) for name in AGES}
+        assert colours["binance"] == colours["okx"]
+        assert colours["coinbase"] == colours["bybit"]
+        assert len(set(colours.values())) == 3
+        expect(card(page, "binance").locator(".heartbeat")).to_have_attribute("data-freshness", "ageing")
+
+
+def _colour(of: Locator) -> str:
+    return str(of.evaluate("element => getComputedStyle(element).color"))
 
 
 def test_heartbeat_counts_every_second(site: Site, window: Windows) -> None:

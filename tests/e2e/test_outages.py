@@ -94,7 +94,9 @@ def test_killed_instance_is_offline_when_its_lease_is_due(network: Network) -> N
 
 def frozen(page: Page, why: str) -> None:
     """The page says that it is blind, and guesses nothing."""
-    expect(bar(page)).to_contain_text(re.compile(r"Live view lost \d+s ago, reconnecting, data frozen at \d\d:\d\d:\d\d"))
+    expect(bar(page)).to_contain_text(
+        re.compile(r"Live view lost \d+s ago, reconnecting, data frozen at \d\d:\d\d:\d\d")
+    )
     expect(bar(page)).to_contain_text(why)
     assert set(healths(page).values()) == {"unknown"}
     expect(page.locator(".look-offline[data-exchange], .sentence[data-look=offline], .heartbeat")).to_have_count(0)
@@ -167,6 +169,8 @@ def test_page_opened_while_the_store_is_away_says_why_it_is_empty(own_site: Site
     publish(own_site.store, "binance")
     opened = window(own_site)
     own_site.store.stop()
+    asked = f"{own_site.url}/trpc/network.getInstances"
+    wait_until(lambda: opened.context.request.get(asked).status == 503, description="the server knows", every=0.2)
     page = opened.open()
     expect(page.locator("main")).to_contain_text("Nothing is known yet")
     expect(page.locator("main")).to_contain_text("The store cannot be read")

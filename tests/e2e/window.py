@@ -8,6 +8,7 @@ from typing import Any
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 EXPECTED = re.compile(r"Failed to load resource|net::ERR_")  # of a server or a store that is away on purpose
+PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True}
 expect.set_options(timeout=15_000)
 
 
