@@ -40,7 +40,7 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 def admins() -> None:
     """The people who may look at the network, and those who may command it.
 
-    A viewer looks, an operator commands instances, an owner manages admins besides.
+    A viewer looks. An operator and an owner may do no more over the API yet; a token never does more than its owner.
     """
 
 

@@ -79,7 +79,8 @@ async def _target(store: Store, exchange: Exchange) -> tuple[InstanceStatus, int
         )
     if card.status is None:
         raise PerseusError(
-            f'No instance holds "{exchange.name}", so nobody can be asked. Start one: `perseus run {exchange.name}`.'
+            f'No instance holds "{exchange.name}", so nobody can be asked. Start one: `perseus run {exchange.name}`, '
+            f"or a program of your own where Perseus has no adapter."
         )
     if card.status.instance_id is None or card.status.epoch is None:
         raise PerseusError(
