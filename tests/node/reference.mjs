@@ -142,7 +142,13 @@ const test = t.router({
       }
       return 'done';
     }),
-  deferred: open.query(() => ({ now: 1, later: delay(30, 2) })),
+  deferred: open.input(z.object({ fails: z.boolean().default(false) }).optional()).query(({ input }) => ({
+    now: 1,
+    later: delay(30, 2).then((two) => {
+      if (input?.fails) throw new TRPCError({ code: 'CONFLICT', message: 'broke later' });
+      return two;
+    }),
+  })),
   whoami: open.query(({ ctx }) => ({ token: ctx.token })),
   ticks: open
     .input(
@@ -157,8 +163,10 @@ const test = t.router({
     )
     .subscription(async function* ({ input, signal }) {
       for (let n = Number(input.lastEventId || 0) + 1; n <= input.count; n += 1) {
-        if (n === input.failAt && !input.lastEventId)
+        if (n === input.failAt && !input.lastEventId) {
+          if (input.failCode === 'CRASH') throw new Error('plain exception');
           throw new TRPCError({ code: input.failCode, message: `ticks broke at ${n}` });
+        }
         const isTracked = input.mode === 'tracked' || (input.mode === 'mixed' && n % 2 === 1);
         yield isTracked ? tracked(String(n), { n }) : { n };
         await delay(input.intervalMs, null, { signal });

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 
 if not __package__:  # run as a script
@@ -76,6 +77,12 @@ def application(token: str | None = None) -> App:
     return mounted(trpc_server(token))
 
 
+def log_plainly() -> None:
+    """Log crashes as plain tracebacks: with every local in a frame each held the server up for 50 ms."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
+
+
 class Serving(uvicorn.Server):
     """uvicorn, which says where it listens and closes what is open before it ends."""
 
@@ -116,6 +123,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--token")
     arguments = parser.parse_args()
+    log_plainly()
     serving = Serving(trpc_server(arguments.token), port=arguments.port, announce=True)
     with asyncio.Runner(loop_factory=serving.config.get_loop_factory()) as runner:
         runner.run(serving.serve())

@@ -110,12 +110,16 @@ class Counting(Struct, rename="camel"):
     fail_at: int | None = None
 
 
+class Deferring(Struct):
+    fails: bool = False
+
+
 class Ticking(Struct, rename="camel"):
     count: int
     interval_ms: float = 10
     mode: Literal["tracked", "plain", "mixed"] = "tracked"
     fail_at: int | None = None
-    fail_code: Code = "CONFLICT"
+    fail_code: Code | Literal["CRASH"] = "CONFLICT"
     last_event_id: str | None = None
 
 
@@ -234,8 +238,8 @@ class Procedures:
             await asyncio.sleep(0.015)
         yield Returned("done")
 
-    async def deferred(self, context: Context) -> Deferred:
-        return Deferred({"now": 1, "later": asyncio.sleep(0.03, 2)})
+    async def deferred(self, context: Context, input: Deferring = Deferring()) -> Deferred:  # noqa: B008 - never changed
+        return Deferred({"now": 1, "later": _failing_later() if input.fails else asyncio.sleep(0.03, 2)})
 
     async def whoami(self, context: Context) -> dict[str, str | None]:
         return {"token": context.token}
@@ -243,6 +247,8 @@ class Procedures:
     async def ticks(self, context: Context, input: Ticking) -> AsyncIterator[Tick | Tracked[Tick]]:
         for n in range(_resumed(input.last_event_id, otherwise=0) + 1, input.count + 1):
             if n == input.fail_at and not input.last_event_id:
+                if input.fail_code == "CRASH":
+                    raise RuntimeError("plain exception")
                 raise TRPCError(input.fail_code, f"ticks broke at {n}")
             is_tracked = input.mode == "tracked" or (input.mode == "mixed" and n % 2 == 1)
             yield Tracked(str(n), Tick(n)) if is_tracked else Tick(n)
@@ -283,6 +289,11 @@ class Procedures:
             "reconnectAll": mutation(self.reconnect_all),
         }
         return Router({f"demo.{name}": one for name, one in demo.items()} | {f"test.{n}": p for n, p in test.items()})
+
+
+async def _failing_later() -> None:
+    await asyncio.sleep(0.03)
+    raise TRPCError("CONFLICT", "broke later")
 
 
 def _details(exchange_id: int) -> Details:

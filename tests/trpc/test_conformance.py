@@ -12,7 +12,7 @@ import pytest
 
 from tests.node import HERE, NODE
 from tests.support.servers import missing
-from tests.trpc.broken import VARIANTS, table
+from tests.trpc.broken import GROUPS, VARIANTS, table
 from tests.trpc.conformance import TOKEN, Check, Outcome, Target, all_checks, run, serving
 
 Outcomes = Mapping[tuple[str, str], Outcome]
@@ -99,6 +99,23 @@ def test_wrapper_that_changes_nothing_is_not_caught(asked: list[tuple[str, str]]
     """Otherwise a broken server would be caught for being wrapped, not for being broken."""
     [one] = asked
     assert outcomes[one].error is None, outcomes[one].error
+
+
+CAUGHT_BY_NONE: Mapping[str, str] = {}  # a check that no server can fail alone, and why it is there nevertheless
+
+
+def test_every_check_is_failed_by_a_broken_server() -> None:
+    """A new check is a new rule: without a server that breaks it nobody knows whether it notices anything."""
+    if not CHECKS:
+        _no_checks()
+    unproven = {check.name for check in CHECKS} - set(RELIED_ON)
+    assert unproven == set(CAUGHT_BY_NONE), "name them in `caught_by` of a server in tests/trpc/broken that breaks them"
+
+
+def test_no_two_broken_servers_have_one_name() -> None:
+    """The second would take the first one's place, whose rule nobody breaks any more."""
+    names = [name for group in GROUPS for name in group.VARIANTS]
+    assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
 
 
 def test_the_table_of_broken_servers_is_true() -> None:

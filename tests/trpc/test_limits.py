@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,8 @@ import pytest
 from perseus.web.trpc import Encoded, Router, Server, query, subscription
 from tests.support.waiting import wait_until_async
 from tests.trpc.app import LIMITS, trpc_server
-from tests.trpc.wire import JSONL, all_events, connect, events, exchange, get, running, websocket
+from tests.trpc.procedures import Context
+from tests.trpc.wire import JSONL, Client, all_events, connect, events, exchange, get, running, websocket
 
 TIGHT = replace(
     LIMITS,
@@ -209,3 +210,51 @@ async def test_jsonl_is_no_way_around(url: str) -> None:
     """The limits of a batch hold for streams."""
     answer = await get(url, "/" + ",".join(["test.nan"] * 21) + "?batch=1", JSONL)
     assert answer.status == 400
+
+
+async def test_who_says_nothing_keeps_nobody_else_out() -> None:
+    """Sockets that wait for connectionParams are one client's own trouble: others get in, and so does who is known."""
+    limits = replace(LIMITS, sockets_waiting=5, client_sockets_waiting=3)
+    procedures = trpc_server(limits=limits).router
+
+    async def context(_: Any) -> Context:
+        return Context(None)
+
+    server = Server(
+        procedures, context=context, limits=limits, client_of=lambda scope: dict(scope["headers"]).get(b"x-client")
+    )
+
+    async def refused(url: str, who: str) -> int:
+        try:
+            async with websocket(url, "?connectionParams=1", headers={"x-client": who}) as client:
+                await client.send({"method": "connectionParams", "data": None})
+                await client.call("query", "test.nan")
+                assert "result" in await client.receive()
+                return 0
+        except aiohttp.WSServerHandshakeError as error:
+            return error.status
+
+    with running(server) as url:
+        async with AsyncExitStack() as stack:
+
+            async def wait_as(who: str) -> Client:
+                waiting = websocket(url, "?connectionParams=1", headers={"x-client": who})
+                return await stack.enter_async_context(waiting)
+
+            mallory = [await wait_as("mallory") for _ in range(3)]
+            assert await refused(url, "mallory") == 429
+            assert await refused(url, "ada") == 0
+            await mallory[0].send({"method": "connectionParams", "data": None})
+            await mallory[0].call("query", "test.nan")
+            await mallory[0].receive()
+            assert await refused(url, "mallory") == 0
+            await wait_as("mallory")
+            for _ in range(2):
+                await wait_as("eve")
+            assert await refused(url, "ada") == 503
+            await mallory[1].socket.close()
+
+            async def is_let_in() -> bool:
+                return await refused(url, "ada") == 0
+
+            await wait_until_async(is_let_in, description="who leaves makes room")

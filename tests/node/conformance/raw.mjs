@@ -17,8 +17,8 @@ export function pathOf(paths, { input, batch = Array.isArray(paths), ...others }
 }
 
 /** Send exactly this; no header is added but `host` and what a body needs. */
-export async function request(target, path, { method = 'GET', headers = {}, body, ms = 3000 } = {}) {
-  return within(ms, exchange(target, path, { method, headers, body }), `the answer to ${method} ${path.slice(0, 80)}`);
+export async function request(target, path, { method = 'GET', headers = {}, body, agent, ms = 3000 } = {}) {
+  return within(ms, exchange(target, path, { method, headers, body, agent }), `the answer to ${method} ${path.slice(0, 80)}`);
 }
 
 async function exchange(target, path, options) {
@@ -36,12 +36,12 @@ async function exchange(target, path, options) {
   };
 }
 
-/** The response as soon as its headers are there; the caller reads it. `body` may be a list of chunks. */
-export function openRequest(target, path, { method = 'GET', headers = {}, body } = {}) {
+/** The response as soon as its headers are there; the caller reads it. `body` may be a list of chunks; without an `agent` the connection is its own. */
+export function openRequest(target, path, { method = 'GET', headers = {}, body, agent = false } = {}) {
   const { hostname, port, pathname } = new URL(target.url);
   return new Promise((resolve, reject) => {
     const sized = typeof body === 'string' ? { 'content-length': Buffer.byteLength(body), ...headers } : headers;
-    const sent = http.request({ hostname, port, path: pathname + path, method, headers: sized, agent: false }, resolve);
+    const sent = http.request({ hostname, port, path: pathname + path, method, headers: sized, agent }, resolve);
     sent.on('error', reject);
     target.defer(() => sent.destroy());
     for (const chunk of Array.isArray(body) ? body : []) sent.write(chunk);
@@ -108,7 +108,13 @@ export async function openSocket(target, { query = '', headers = {} } = {}) {
   socket.on('close', (code) => closed.push(code)).on('error', () => {});
   await within(3000, new Promise((resolve, reject) => socket.on('open', resolve).on('error', reject)), 'the socket opens');
   const send = (frame) => socket.send(typeof frame === 'string' || frame instanceof Buffer ? frame : JSON.stringify(frame));
-  return { socket, frames, binary, closed, send };
+  /** Frames that arrive at once, in one packet. */
+  const sendTogether = (...all) => {
+    socket._socket.cork();
+    all.forEach(send);
+    socket._socket.uncork();
+  };
+  return { socket, frames, binary, closed, send, sendTogether };
 }
 
 const parsed = (text) => (text === 'PING' || text === 'PONG' ? text : JSON.parse(text));

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from tests.trpc.app import application
+from tests.trpc.app import application, log_plainly
 from tests.trpc.broken import VARIANTS, table
 from tests.trpc.broken.wrapping import App, Receive, Send, Wrap, answered, asked, events, frames, lines
 from tests.trpc.conformance import TOKEN
@@ -50,6 +50,7 @@ def main() -> None:
     if sys.argv[1:] == ["--table"]:
         print(table(), end="")
         return
+    log_plainly()
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"ready http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     config = uvicorn.Config(

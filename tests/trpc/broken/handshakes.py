@@ -121,6 +121,52 @@ def _is_notice(frame: Any) -> bool:
     return isinstance(frame, dict) and frame.get("method") == "reconnect"
 
 
+def _params_by_name(text: str, flow: Flow) -> Iterable[str]:
+    """Take nothing for connectionParams that is not called so, or has none."""
+    if text != "PING" and flow.memory.setdefault("first", True):
+        flow.memory["first"] = False
+        if flow.request.query.get("connectionParams") == "1" and not _is_named_object(text):
+            return ['{"data":3}']
+    return [text]
+
+
+def _is_named_object(text: str) -> bool:
+    return '"method":"connectionParams"' in text and '"data":{' in text
+
+
+def _closing_with(code: int) -> Wrap:
+    def wrap(app: App) -> App:
+        async def coded(scope: Any, receive: Receive, send: Send) -> None:
+            async def write(message: Message) -> None:
+                await send({**message, "code": code} if message["type"] == "websocket.close" else message)
+
+            await app(scope, receive, write)
+
+        return coded
+
+    return wrap
+
+
+def _once_only(app: App) -> App:
+    """Refuse every socket once one is gone."""
+    gone = asyncio.Event()
+
+    async def resentful(scope: Any, receive: Receive, send: Send) -> None:
+        async def read() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                gone.set()
+            return message
+
+        if scope["type"] == "websocket" and gone.is_set():
+            await receive()
+            await send({"type": "websocket.close", "code": 1013})
+        else:
+            await app(scope, read, send)
+
+    return resentful
+
+
 _REFUSED = "ws wire: a refused context says so, then closes"
 
 VARIANTS = {
@@ -165,6 +211,7 @@ VARIANTS = {
         "A refused socket is closed, and a dead one",
         (
             _REFUSED,
+            "ws: a refused connection is tried again",
             "ws wire: a refused header closes at once",
             "ws wire: a quiet socket is sent PING, and ended without PONG",
         ),
@@ -200,5 +247,33 @@ VARIANTS = {
         "The old socket is served until the client closes it",
         ("ws: the reconnect notice lets calls under way finish",),
         closing(_is_notice),
+    ),
+    "ws-pong-is-a-bad-frame": Variant(
+        "PONG needs no answer",
+        ("ws wire: PING is answered at once and in order",),
+        frames(to_server=lambda text, flow: ["nope" if text == "PONG" else text]),
+    ),
+    "ws-deaf-to-pong": Variant(
+        "PONG is life",
+        ("ws: a client that answers PING stays connected",),
+        frames(to_server=lambda text, flow: [] if text == "PONG" else [text]),
+    ),
+    "ws-params-by-name-only": Variant(
+        "connectionParams may be null, in a frame of any name",
+        ("ws wire: connectionParams may be null, their method anything",),
+        frames(to_server=_params_by_name),
+    ),
+    "ws-refused-with-a-code": Variant(
+        "A refused socket is closed without a code",
+        ("ws wire: a refused socket closes without a code",),
+        _closing_with(1008),
+    ),
+    "ws-close-is-for-ever": Variant(
+        "Who closed a socket may open another", ("ws: a lazy client closes and opens as needed",), _once_only
+    ),
+    "ws-drop-is-for-ever": Variant(
+        "Who lost a socket may open another",
+        ("ws: a call under way fails when the socket drops, and the next works",),
+        _once_only,
     ),
 }

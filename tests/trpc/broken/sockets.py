@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.trpc.broken.streams import shifted
 from tests.trpc.broken.wrapping import (
     App,
     Flow,
@@ -25,7 +24,7 @@ from tests.trpc.broken.wrapping import (
 Frame = dict[str, Any]
 
 
-def _told(change: Callable[[Frame], object]) -> Wrap:
+def told(change: Callable[[Frame], object]) -> Wrap:
     """Change each frame to the client."""
     return frames(to_client=each_frame(change))
 
@@ -43,11 +42,6 @@ def silent(about: Callable[[Any], object]) -> Wrap:
 def frame_of(text: str) -> Any:
     """The frame as a value; PING and PONG as they are."""
     return text if text in ("PING", "PONG") else json.loads(text)
-
-
-def _result(frame: Any) -> Any:
-    """The result of a frame, {} without one."""
-    return frame.get("result", {}) if isinstance(frame, dict) else {}
 
 
 def _serial(app: App) -> App:
@@ -126,75 +120,6 @@ def _apart(text: str, _flow: Flow) -> Iterable[str]:
     return [dumps(one) for one in json.loads(text)]
 
 
-def _error_behind_stopped(text: str, flow: Flow) -> Iterable[str]:
-    """Tell why a subscription failed after it was told to have stopped."""
-    frame = frame_of(text)
-    if isinstance(frame, dict) and "error" in frame and frame["id"] in flow.memory.get("started", ()):
-        flow.memory["held"] = text
-        return []
-    if _result(frame).get("type") == "started":
-        flow.memory.setdefault("started", set()).add(frame["id"])
-    if _result(frame).get("type") == "stopped" and "held" in flow.memory:
-        return [text, flow.memory.pop("held")]
-    return [text]
-
-
-def _stopped_at_once(app: App) -> App:
-    """Answer every subscription.stop, known id or not."""
-
-    async def eager(scope: Any, receive: Receive, send: Send) -> None:
-        async def read() -> Message:
-            message = await receive()
-            if "subscription.stop" in (message.get("text") or ""):
-                number = json.loads(message["text"])["id"]
-                await send({"type": "websocket.send", "text": dumps({"id": number, "result": {"type": "stopped"}})})
-            return message
-
-        await app(scope, read, send)
-
-    return eager
-
-
-def _started_too_early(app: App) -> App:
-    """Say `started` first, and begin to listen a moment later."""
-
-    async def early(scope: Any, receive: Receive, send: Send) -> None:
-        async def read() -> Message:
-            message = await receive()
-            if '"demo.events"' in (message.get("text") or "") and not message["text"].startswith("["):
-                number = json.loads(message["text"])["id"]
-                await send({"type": "websocket.send", "text": dumps({"id": number, "result": {"type": "started"}})})
-                await asyncio.sleep(0.3)
-            return message
-
-        async def write(message: Message) -> None:
-            if '"started"' not in (text_of(message) or ""):
-                await send(message)
-
-        await app(scope, read, write)
-
-    return early
-
-
-def _resumed(change: Callable[[str], str | None]) -> Wrap:
-    def one(frame: Frame) -> None:
-        params = frame.get("params")
-        if isinstance(params, dict) and isinstance(params.get("lastEventId"), str):
-            changed = change(params.pop("lastEventId"))
-            if changed is not None:
-                params["lastEventId"] = changed
-
-    return heard(one)
-
-
-def _same_id_again(text: str, flow: Flow) -> Iterable[str]:
-    """Let a second subscription have a running id."""
-    frame = frame_of(text)
-    if isinstance(frame, dict) and "Duplicate id" in str(frame.get("error")):
-        return []
-    return [text]
-
-
 def _text_id(frame: Frame) -> None:
     if frame.get("id") is not None:
         frame["id"] = str(frame["id"])
@@ -203,16 +128,6 @@ def _text_id(frame: Frame) -> None:
 def _falsy_id(frame: Frame) -> None:
     if frame.get("id") == 0:
         frame["id"] = None
-
-
-def _id_once(frame: Frame) -> None:
-    _result(frame).pop("id", None)
-
-
-def _bare_tracked(frame: Frame) -> None:
-    result = _result(frame)
-    if "id" in result:
-        result["data"] = result["data"]["data"]
 
 
 def _http_words(frame: Frame) -> None:
@@ -239,15 +154,7 @@ def _is_bad_frame(frame: Any) -> bool:
     return isinstance(frame, dict) and frame.get("id", 1) is None and "PARSE_ERROR" in str(frame.get("error"))
 
 
-_DROPPED = "ws: a dropped socket loses and repeats nothing"
 _FORM = "ws wire: a subscription is started, tells and stops"
-
-
-def _stopped_behind_error(text: str, flow: Flow) -> Iterable[str]:
-    frame = frame_of(text)
-    if isinstance(frame, dict) and "error" in frame and frame.get("id") is not None:
-        return [text, dumps({"id": frame["id"], "result": {"type": "stopped"}})]
-    return [text]
 
 
 def _iterable_as_value(frame: Frame) -> None:
@@ -256,16 +163,63 @@ def _iterable_as_value(frame: Frame) -> None:
         frame["result"] = {"type": "data", "data": {}}
 
 
-def _used_up(text: str, flow: Flow) -> Iterable[str]:
-    """Refuse an id that a subscription had before."""
-    frame = frame_of(text)
-    if isinstance(frame, dict) and frame.get("method") == "subscription":
-        if frame["id"] in flow.memory:
-            frame["params"]["path"] = "no.such"
-        flow.memory[frame["id"]] = True
-        return [dumps(frame)]
+def calls_in(text: str) -> list[Frame]:
+    value = frame_of(text) if text[:1] in ("{", "[") else None
+    return value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+
+
+def _array_noted(text: str, flow: Flow) -> Iterable[str]:
+    if text.startswith("["):
+        flow.memory["waited for"] = [one["id"] for one in calls_in(text)]
     return [text]
 
+
+def _answered_together(text: str, flow: Flow) -> Iterable[str]:
+    """Send the answers of an array when all are there, in its order."""
+    frame = frame_of(text)
+    wanted, held = flow.memory.get("waited for", []), flow.memory.setdefault("held", {})
+    if not isinstance(frame, dict) or frame.get("id") not in wanted:
+        return [text]
+    held[frame["id"]] = text
+    return [held[one] for one in wanted] if len(held) == len(wanted) else []
+
+
+def _repaired(name: str, kinds: tuple[type, ...], *, by: Any) -> Callable[[Any], None]:
+    """Put something fit in the place of what is missing or of no such kind."""
+
+    def change(value: Any) -> None:
+        if isinstance(value, dict) and type(value.get(name, ...)) not in kinds:
+            value[name] = by
+
+    return change
+
+
+def _known(method: Any) -> Any:
+    return method if method in ("query", "mutation", "subscription", "subscription.stop") else "query"
+
+
+def _event_id_as_text(frame: Frame) -> None:
+    if isinstance(params := frame.get("params"), dict) and "lastEventId" in params:
+        params["lastEventId"] = str(params["lastEventId"])
+
+
+def _closed_by_bytes(app: App) -> App:
+    """Close a socket that is sent bytes."""
+
+    async def strict(scope: Any, receive: Receive, send: Send) -> None:
+        async def read() -> Message:
+            message = await receive()
+            if message.get("bytes") is not None:
+                await send({"type": "websocket.close", "code": 1003})
+                return {"type": "websocket.disconnect", "code": 1003}
+            return message
+
+        await app(scope, read, send)
+
+    return strict
+
+
+_BAD_FRAME = "ws wire: a frame that is none is answered and forgiven"
 
 VARIANTS = {
     "ws-one-call-at-a-time": Variant(
@@ -287,104 +241,34 @@ VARIANTS = {
         sent_as("bytes"),
     ),
     "ws-ids-become-text": Variant(
-        "An id keeps its type", ("ws wire: an answer has its id, its type and nothing else",), _told(_text_id)
+        "An id keeps its type", ("ws wire: an answer has its id, its type and nothing else",), told(_text_id)
     ),
     "ws-id-0-is-none": Variant(
         "0 is an id",
         ("ws wire: an answer has its id, its type and nothing else", "ws wire: an error has the id of its call"),
-        _told(_falsy_id),
+        told(_falsy_id),
     ),
     "ws-error-without-id": Variant(
         "An error has the id of its call",
         ("wsLink: an error of the procedure", "ws wire: an error has the id of its call"),
-        _told(_error_without_id),
+        told(_error_without_id),
     ),
-    "ws-error-without-path": Variant(
-        "An error has its path", ("wsLink: an error of the procedure",), _told(_path_lost)
-    ),
+    "ws-error-without-path": Variant("An error has its path", ("wsLink: an error of the procedure",), told(_path_lost)),
     "ws-no-jsonrpc": Variant(
-        "jsonrpc is echoed", ("ws wire: jsonrpc is echoed",), _told(lambda frame: frame.pop("jsonrpc", None))
+        "jsonrpc is echoed", ("ws wire: jsonrpc is echoed",), told(lambda frame: frame.pop("jsonrpc", None))
     ),
     "ws-not-found-in-http-words": Variant(
-        "NOT_FOUND has its own words", ("ws wire: a wrong type is NOT_FOUND in its own words",), _told(_http_words)
+        "NOT_FOUND has its own words", ("ws wire: a wrong type is NOT_FOUND in its own words",), told(_http_words)
     ),
-    "ws-no-started": Variant(
-        "A subscription is started",
-        (_FORM, "ws: tracked events arrive with their ids, then it completes"),
-        silent(lambda frame: _result(frame).get("type") == "started"),
-    ),
-    "ws-no-stopped": Variant(
-        "A subscription that ends has stopped",
-        (
-            _FORM,
-            "ws: tracked events arrive with their ids, then it completes",
-            "ws wire: PONG comes behind what was sent before",
-        ),
-        silent(lambda frame: _result(frame).get("type") == "stopped"),
-    ),
-    "ws-tracked-id-once": Variant(
-        "A tracked event has its id twice", (_FORM, _DROPPED, "ws: retryLink resumes after an error"), _told(_id_once)
-    ),
-    "ws-tracked-data-bare": Variant(
-        "A tracked event is {id, data}",
-        (_FORM, "ws: tracked events arrive with their ids, then it completes"),
-        _told(_bare_tracked),
-    ),
-    "ws-error-behind-stopped": Variant(
-        "An error comes before `stopped`",
-        (
-            "ws wire: a subscription that fails later says why, then stops",
-            "ws: an error ends the subscription with its shape",
-        ),
-        frames(to_client=_error_behind_stopped),
-    ),
-    "ws-deaf-to-stop": Variant(
-        "subscription.stop stops",
-        ("ws wire: subscription.stop stops it", "ws: unsubscribing ends the subscription at the server"),
-        frames(to_server=lambda text, flow: [] if "subscription.stop" in text else [text]),
-    ),
-    "ws-answers-any-stop": Variant(
-        "Stopping what does not run is met with silence",
-        ("ws wire: stopping what does not run is met with silence",),
-        _stopped_at_once,
-    ),
-    "ws-same-id-again": Variant(
-        "A running id is not taken twice",
-        ("ws wire: a running id is not taken twice",),
-        frames(to_client=_same_id_again),
-    ),
-    "ws-bad-frame-closes": Variant(
-        "A bad frame is forgiven", ("ws wire: a frame that is none is answered and forgiven",), closing(_is_bad_frame)
-    ),
-    "ws-bad-frame-unanswered": Variant(
-        "A bad frame is answered", ("ws wire: a frame that is none is answered and forgiven",), silent(_is_bad_frame)
-    ),
+    "ws-bad-frame-closes": Variant("A bad frame is forgiven", (_BAD_FRAME,), closing(_is_bad_frame)),
+    "ws-bad-frame-unanswered": Variant("A bad frame is answered", (_BAD_FRAME,), silent(_is_bad_frame)),
     "ws-array-taken-apart": Variant(
         "An array stands or falls as one",
         ("ws wire: one bad element fails its whole array", "ws wire: a batch beyond the limit fails each id"),
         frames(to_server=_apart),
     ),
     "ws-null-id-unexplained": Variant(
-        "An id of null is told so", ("ws wire: an id of null is told so",), _told(_null_id_like_any_other)
-    ),
-    "ws-last-event-id-unheard": Variant(
-        "lastEventId in params resumes",
-        ("ws wire: lastEventId in params resumes", _DROPPED),
-        _resumed(lambda event_id: None),
-    ),
-    "ws-resume-repeats": Variant(
-        "Resuming repeats nothing", (_DROPPED, "ws wire: lastEventId in params resumes"), _resumed(shifted(-1))
-    ),
-    "ws-resume-drops": Variant(
-        "Resuming loses nothing", (_DROPPED, "ws wire: lastEventId in params resumes"), _resumed(shifted(1))
-    ),
-    "ws-listens-late": Variant(
-        "Listening begins before `started`", ("ws: what happens right after onStarted arrives",), _started_too_early
-    ),
-    "ws-stopped-without-start": Variant(
-        "A subscription that fails at once only says so",
-        ("ws wire: a subscription that fails at once only says so",),
-        frames(to_client=_stopped_behind_error),
+        "An id of null is told so", ("ws wire: an id of null is told so",), told(_null_id_like_any_other)
     ),
     "ws-empty-array-answered": Variant(
         "An empty array is met with silence",
@@ -394,7 +278,7 @@ VARIANTS = {
     "ws-iterable-as-value": Variant(
         "An async iterable from a query is 415",
         ("ws wire: an async iterable from a query is 415",),
-        _told(_iterable_as_value),
+        told(_iterable_as_value),
     ),
     "ws-json-with-constants": Variant(
         "JSON has no NaN",
@@ -406,9 +290,45 @@ VARIANTS = {
         ("ws wire: a large frame is served",),
         frames(to_server=lambda text, flow: [text[: 1 << 16]]),
     ),
-    "ws-id-used-up": Variant(
-        "An id is free again once it stopped",
-        ("ws wire: an id is free again once it stopped",),
-        frames(to_server=_used_up),
+    "ws-array-answered-together": Variant(
+        "A slow call of an array does not hold up the others",
+        ("ws wire: an array of calls gets one frame for each",),
+        frames(to_server=_array_noted, to_client=_answered_together),
+    ),
+    "ws-bad-frame-is-bad-request": Variant(
+        "A bad frame is PARSE_ERROR",
+        (_BAD_FRAME, "ws wire: one bad element fails its whole array"),
+        frames(to_client=lambda text, flow: [text.replace('"code":-32700', '"code":-32600')]),
+    ),
+    "ws-bytes-close": Variant(
+        "Bytes are a bad frame, and forgiven",
+        (_BAD_FRAME,),
+        _closed_by_bytes,
+    ),
+    "ws-any-id": Variant(
+        "An id is a number or a text", (_BAD_FRAME,), heard(_repaired("id", (int, float, str, type(None)), by=1))
+    ),
+    "ws-any-method": Variant(
+        "A method is one of four", (_BAD_FRAME,), heard(lambda frame: frame.update(method=_known(frame.get("method"))))
+    ),
+    "ws-any-params": Variant(
+        "A call has params, and they are an object",
+        (_BAD_FRAME,),
+        heard(_repaired("params", (dict,), by={"path": "test.echo"})),
+    ),
+    "ws-any-path": Variant(
+        "A path is a text",
+        (_BAD_FRAME,),
+        heard(lambda frame: _repaired("path", (str,), by="test.echo")(frame.get("params"))),
+    ),
+    "ws-any-jsonrpc": Variant(
+        "jsonrpc is 2.0 if it is there",
+        (_BAD_FRAME,),
+        heard(lambda frame: frame.update(jsonrpc="2.0") if "jsonrpc" in frame else None),
+    ),
+    "ws-number-as-event-id": Variant(
+        "lastEventId is a text",
+        (_BAD_FRAME,),
+        heard(_event_id_as_text),
     ),
 }

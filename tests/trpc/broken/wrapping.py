@@ -115,6 +115,11 @@ def asked(change: Callable[[Request], object]) -> Wrap:
     return wrap
 
 
+def unheard(name: str, *, when: Callable[[Request], bool] = lambda request: True) -> Wrap:
+    """Do not see a request header."""
+    return asked(lambda request: request.headers.pop(name, None) if when(request) else None)
+
+
 def answered(change: Callable[[Answer], object]) -> Wrap:
     """Change whole answers; of streams, status and headers only."""
 

@@ -1,5 +1,7 @@
 // Requests and answers as they are on the wire: statuses, headers, the order of checks, how input is read.
-import { assertOneEnvelope, bearer, get, inputOf, pathOf, post, request } from '../raw.mjs';
+import http from 'node:http';
+
+import { assertOneEnvelope, bearer, get, pathOf, post, request } from '../raw.mjs';
 import { assert, assertShape, check } from '../suite.mjs';
 
 const JSON_TYPE = /^application\/json(;|$)/;
@@ -73,6 +75,12 @@ check('http: a POST needs a JSON content-type', { section: '1' }, async (target)
 check('http: the content-type is checked before the path is looked up', { section: '1' }, async (target) => {
   assert.equal((await post(target, '/demo.nope', '{}', { 'content-type': 'text/plain' })).status, 415);
   assert.equal((await post(target, pathOf(['demo.list', 'demo.mutate']), '{}', { 'content-type': 'text/html' })).status, 415);
+});
+
+check('http: the path is decoded before the content-type is checked', { section: '1' }, async (target) => {
+  const answer = await post(target, '/%zz', '{}', { 'content-type': 'text/plain' });
+  assert.equal(answer.status, 400);
+  assertShape(assertOneEnvelope(answer), { code: 'BAD_REQUEST', message: /^Invalid URL-encoding in path/ });
 });
 
 check('http: only the media type counts, in any case', { section: '1' }, async (target) => {
@@ -251,10 +259,11 @@ check('http: an async result over plain HTTP is 415', { section: '4' }, async (t
 });
 
 check('http: a connection is still good after errors', { section: '2' }, async (target) => {
-  const headers = { ...bearer(target), connection: 'keep-alive' };
-  for (const path of ['/demo.nope', '/%zz', '/test.crash']) await request(target, path, { headers });
-  const answer = await fetch(`${target.url}/demo.mutate`, { method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'x'.repeat(70_000) });
-  assert.equal(answer.status, 415);
-  await answer.text();
-  assert.equal((await fetch(`${target.url}/test.echo?${inputOf(5)}`)).status, 200);
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  target.defer(() => agent.destroy());
+  const headers = bearer(target);
+  for (const path of ['/demo.nope', '/%zz', '/test.crash']) await request(target, path, { headers, agent });
+  const unread = { ...headers, 'content-type': 'text/plain' };
+  assert.equal((await request(target, '/demo.mutate', { method: 'POST', headers: unread, body: 'x'.repeat(70_000), agent })).status, 415);
+  assert.equal((await request(target, pathOf('test.echo', { input: 5 }), { headers, agent })).json.result?.data, 5);
 });

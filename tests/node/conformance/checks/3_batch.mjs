@@ -92,6 +92,11 @@ check('batch: of more than 20 calls is refused as a whole', { section: '1' }, as
   assert.equal((await get(target, pathOf(Array(20).fill('demo.list')))).json.length, 20);
 });
 
+check('batch: the content-type is checked before its size is', { section: '1' }, async (target) => {
+  const answer = await post(target, pathOf(Array(21).fill('test.nothing')), '{}', { 'content-type': 'text/plain' });
+  assert.equal(answer.status, 415);
+});
+
 check('batch: its size is checked before types are', { section: '1' }, async (target) => {
   const answer = await get(target, pathOf([...Array(20).fill('demo.list'), 'test.nothing']));
   assertShape(assertOneEnvelope(answer), { code: 'BAD_REQUEST', message: 'Batch call exceeds maximum size' });
@@ -106,6 +111,11 @@ check('batch: subscriptions are refused', { section: '5' }, async (target) => {
   const answer = await get(target, pathOf(['test.ticks'], { input: { 0: { count: 1 } } }), { accept: 'text/event-stream' });
   assert.equal(answer.status, 400);
   assertShape(answer.json[0].error, { code: 'BAD_REQUEST', path: 'test.ticks', message: 'Cannot batch subscription calls' });
+});
+
+check('batch: subscriptions are refused before the token is asked for', { section: '1' }, async (target) => {
+  const answer = await request(target, pathOf(['demo.events']));
+  assertShape(answer.json[0].error, { code: 'BAD_REQUEST', path: 'demo.events', message: 'Cannot batch subscription calls' });
 });
 
 check('batch: its calls run at once', { section: '2', ms: 12_000 }, async (target) => {

@@ -86,6 +86,16 @@ check('jsonl: a stream must be a batch', { section: '4' }, async (target) => {
   assertShape(assertOneEnvelope(answer), { code: 'BAD_REQUEST', message: 'Streaming requests must be batched (you can do a batch of 1)' });
 });
 
+check('jsonl: connectionParams are checked before it must be a batch', { section: '1' }, async (target) => {
+  const params = await get(target, pathOf('demo.list', { connectionParams: '{' }), STREAM);
+  assertShape(assertOneEnvelope(params), { code: 'PARSE_ERROR' });
+});
+
+check('jsonl: it must be a batch before the context is made', { section: '1' }, async (target) => {
+  const refused = await request(target, '/demo.list', { headers: { ...STREAM, authorization: 'Bearer reject-me' } });
+  assertShape(assertOneEnvelope(refused), { code: 'BAD_REQUEST', message: /^Streaming requests must be batched/ });
+});
+
 check('jsonl: a whole-request error is one plain envelope', { section: '4' }, async (target) => {
   const answer = await get(target, pathOf(['demo.list', 'test.nothing']), STREAM);
   assert.equal(answer.status, 400);
@@ -157,6 +167,12 @@ check('jsonl: a promise inside a value arrives later', { section: '4' }, async (
   const answer = await streamOf(target).test.deferred.query();
   assert.equal(answer.now, 1);
   assert.equal(await answer.later, 2);
+});
+
+check('jsonl: a promise inside a value that fails tells why', { section: '4' }, async (target) => {
+  const answer = await streamOf(target).test.deferred.query({ fails: true });
+  assert.equal(answer.now, 1);
+  assertShape((await failure(answer.later)).shape, { code: 'CONFLICT', path: 'test.deferred', message: 'broke later' });
 });
 
 check('jsonl: iterables and promises on the wire', { section: '4' }, async (target) => {

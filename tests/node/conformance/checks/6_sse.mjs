@@ -128,35 +128,35 @@ check('sse: a dropped connection loses and repeats nothing', { section: '5' }, a
 
 check('sse: a dropped connection resumes with the header alone', { section: '5' }, async (target) => {
   const wire = await openWire(target);
-  const told = follow(target, splitClient(target, { url: wire.url }).test.ticks, { count: 14, intervalMs: 20 });
+  const told = follow(target, splitClient(target, { url: wire.url }).test.ticks, { count: 8, intervalMs: 200 });
   await until(() => told.values.all.length >= 3, 'some ticks');
   wire.cut();
   await told.completed.next();
-  assert.deepEqual(told.values.all, ticks(1, 14));
+  assert.deepEqual(told.values.all, ticks(1, 8));
   assert.match(wire.requests, /last-event-id: \d+/i);
   assert.doesNotMatch(wire.requests, /lastEventId/);
 });
 
-check('sse: an EventSource left to itself resumes', { section: '5', ms: 9000 }, async (target) => {
+check('sse: an EventSource left to itself resumes', { section: '5', ms: 15_000 }, async (target) => {
   const wire = await openWire(target);
-  const told = follow(target, splitClient(target, { url: wire.url, source: UndiciEventSource, sourceOptions: {} }).test.ticks, { count: 14, intervalMs: 20 });
+  const told = follow(target, splitClient(target, { url: wire.url, source: UndiciEventSource, sourceOptions: {} }).test.ticks, { count: 8, intervalMs: 200 });
   await until(() => told.values.all.length >= 3, 'some ticks');
   wire.cut();
   await told.completed.next(8000);
-  assert.deepEqual(told.values.all, ticks(1, 14));
+  assert.deepEqual(told.values.all, ticks(1, 8));
 });
 
-check('sse: a silent connection is replaced, and resumes from input', { section: '5', ms: 9000 }, async (target) => {
+check('sse: a silent connection is replaced, and resumes from input', { section: '5', ms: 15_000 }, async (target) => {
   const wire = await openWire(target);
-  const told = follow(target, splitClient(target, { url: wire.url }).test.ticks, { count: 12, intervalMs: 60 });
+  const told = follow(target, splitClient(target, { url: wire.url }).test.ticks, { count: 8, intervalMs: 250 });
   await until(() => told.values.all.length >= 3, 'some ticks');
   wire.freeze();
   await told.completed.next(8000);
-  assert.deepEqual(told.values.all, ticks(1, 12));
+  assert.deepEqual(told.values.all, ticks(1, 8));
   assert.match(wire.requests, /input=[^ ]*lastEventId/);
 });
 
-check('sse: pings keep a quiet stream open', { section: '5', ms: 9000 }, async (target) => {
+check('sse: pings keep a quiet stream open', { section: '5', ms: 15_000 }, async (target) => {
   const wire = await openWire(target);
   const told = follow(target, splitClient(target, { url: wire.url }).demo.events, { exchangeId: 12345 });
   await told.started.next();

@@ -129,11 +129,11 @@ check('ws: a call under way fails when the socket drops, and the next works', { 
 check('ws: the reconnect notice moves a subscription without loss', { section: '6', alone: true, ms: 6000 }, async (target) => {
   const wire = await openWire(target);
   const client = clientOf(target, 'wsLink', { url: wire.webSocketUrl });
-  const told = follow(target, client.test.ticks, { count: 60, intervalMs: 15 });
+  const told = follow(target, client.test.ticks, { count: 30, intervalMs: 50 });
   await until(() => told.values.all.length >= 5, 'some ticks');
   await clientOf(target, 'httpLink').test.reconnectAll.mutate();
   await told.completed.next(5000);
-  assert.deepEqual(told.values.all, ticks(1, 60));
+  assert.deepEqual(told.values.all, ticks(1, 30));
   assert.equal(wire.connections, 2, 'the client moved to a second socket');
   assert.deepEqual([told.errors.all, told.started.all.length], [[], 1]);
 });
@@ -150,7 +150,7 @@ check('ws: the reconnect notice lets calls under way finish', { section: '6', al
 
 check('ws: the keep-alive of the client is answered', { section: '6' }, async (target) => {
   const wire = await openWire(target);
-  const keepAlive = { enabled: true, intervalMs: 100, pongTimeoutMs: 400 };
+  const keepAlive = { enabled: true, intervalMs: 100, pongTimeoutMs: 700 };
   const client = clientOf(target, 'wsLink', { url: wire.webSocketUrl, keepAlive });
   await client.test.echo.query(1);
   await quiet(1200);
@@ -162,15 +162,15 @@ check('ws: a silent socket is replaced, and the subscription resumes', { section
   const wire = await openWire(target);
   const keepAlive = { enabled: true, intervalMs: 100, pongTimeoutMs: 100 };
   const client = clientOf(target, 'wsLink', { url: wire.webSocketUrl, keepAlive });
-  const told = follow(target, client.test.ticks, { count: 15, intervalMs: 40 });
+  const told = follow(target, client.test.ticks, { count: 8, intervalMs: 150 });
   await until(() => told.values.all.length >= 3, 'some ticks');
   wire.freeze();
   wire.cut();
   await told.completed.next(4000);
-  assert.deepEqual(told.values.all, ticks(1, 15));
+  assert.deepEqual(told.values.all, ticks(1, 8));
 });
 
-check('ws: a client that answers PING stays connected', { section: '6', ms: 9000 }, async (target) => {
+check('ws: a client that answers PING stays connected', { section: '6', ms: 15_000 }, async (target) => {
   const wire = await openWire(target);
   const client = clientOf(target, 'wsLink', { url: wire.webSocketUrl });
   await client.test.echo.query(1);

@@ -127,6 +127,16 @@ check('ws wire: a running id is not taken twice', { section: '6' }, async (targe
   assert.deepEqual(frames.filter(({ result }) => result?.type === 'data').map(({ result }) => result.id), ['1', '2', '3', '4']);
 });
 
+check('ws wire: a call may have the id of a running subscription', { section: '6' }, async (target) => {
+  const socket = await connected(target);
+  socket.send(call(2, 'subscription', 'test.ticks', { count: 2, intervalMs: 100 }));
+  assert.deepEqual(await nextOf(socket), { id: 2, result: { type: 'started' } });
+  socket.send(call(2, 'query', 'test.echo', 'me, too'));
+  const results = (await takeOf(socket, 4)).map(({ result }) => result);
+  assert.ok(results.some(({ data }) => data === 'me, too'), JSON.stringify(results));
+  assert.deepEqual(results.filter(({ id }) => id).map(({ id }) => id), ['1', '2']);
+});
+
 check('ws wire: an id is free again once it stopped', { section: '6' }, async (target) => {
   const socket = await connected(target);
   for (let round = 0; round < 3; round += 1) {
@@ -149,6 +159,15 @@ check('ws wire: a subscription that fails later says why, then stops', { section
   socket.send(call(1, 'subscription', 'test.ticks', { count: 3, failAt: 2 }));
   const frames = await takeOf(socket, 4);
   assert.deepEqual(frames.map(({ result, error }) => result?.type ?? error?.data.code), ['started', 'data', 'CONFLICT', 'stopped']);
+});
+
+const leaks = 'the reference sends the text of any exception';
+check('ws wire: a subscription that crashes tells its code only', { section: '6', oursOnly: leaks }, async (target) => {
+  const socket = await connected(target);
+  socket.send(call(1, 'subscription', 'test.ticks', { count: 3, failAt: 2, failCode: 'CRASH' }));
+  const [, , { error }] = await takeOf(socket, 3);
+  assertShape(error, { code: 'INTERNAL_SERVER_ERROR', path: 'test.ticks' });
+  assert.doesNotMatch(error.message, /plain|exception/);
 });
 
 check('ws wire: a frame that is none is answered and forgiven', { section: '6' }, async (target) => {
@@ -284,8 +303,8 @@ check('ws wire: a refused context says so, then closes', { section: '6' }, async
 const races = 'its close may overtake these answers';
 check('ws wire: a refused context answers every call that had come', { section: '6', oursOnly: races }, async (target) => {
   const socket = await withParams(target);
-  socket.send({ method: 'connectionParams', data: { token: 'reject-me' } });
-  socket.send([call(1, 'query', 'test.whoami'), call('two', 'subscription', 'test.ticks', { count: 1 })]);
+  const calls = [call(1, 'query', 'test.whoami'), call('two', 'subscription', 'test.ticks', { count: 1 })];
+  socket.sendTogether({ method: 'connectionParams', data: { token: 'reject-me' } }, calls);
   await socket.closed.next();
   const [first, ...others] = noPings(socket.frames.all);
   assert.equal(first.id, null);
@@ -314,7 +333,7 @@ check('ws wire: a quiet socket is sent PING, and ended without PONG', { section:
   assert.ok(performance.now() - started > 300, 'it was given time to answer');
 });
 
-check('ws wire: any message counts as life', { section: '6', ms: 9000 }, async (target) => {
+check('ws wire: any message counts as life', { section: '6', ms: 15_000 }, async (target) => {
   const socket = await connected(target);
   for (let round = 0; round < 7; round += 1) {
     await quiet(800);

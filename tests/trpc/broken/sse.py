@@ -1,4 +1,4 @@
-"""Servers that break a rule of JSONL or of server-sent events."""
+"""Servers that break a rule of server-sent events."""
 
 from __future__ import annotations
 
@@ -21,90 +21,12 @@ from tests.trpc.broken.wrapping import (
     Wrap,
     answered,
     asked,
-    dumps,
     events,
-    lines,
+    send_answer,
+    unheard,
 )
 
 _RESUMED = "last-event-id"
-
-
-# JSONL
-
-
-def _held_back(app: App) -> App:
-    """Send a stream of lines when all of it is there, as a buffering proxy would."""
-
-    async def buffered(scope: Any, receive: Receive, send: Send) -> None:
-        parts: list[bytes] = []
-
-        async def hold(message: Message) -> None:
-            if message["type"] != "http.response.body" or not Request(scope).wants_lines:
-                await send(message)
-                return
-            parts.append(message.get("body", b""))
-            if not message.get("more_body"):
-                await send({"type": "http.response.body", "body": b"".join(parts)})
-
-        await app(scope, receive, hold)
-
-    return buffered
-
-
-def _line(change: Callable[[Any, Flow], Any]) -> Wrap:
-    """Change each line behind the head as a value; None drops it."""
-
-    def one(line: str, flow: Flow) -> str:
-        value = json.loads(line) if line.strip() else None
-        if not isinstance(value, list):
-            return line
-        changed = change(value, flow)
-        return "" if changed is None else dumps(changed) + "\n"
-
-    return lines(one)
-
-
-def _rejects(value: Any, _flow: Flow) -> Any:
-    chunk, status, payload = value
-    if status == 0 and "error" in str(payload) and isinstance(payload[0][0], dict):
-        return [chunk, 1, payload[0][0].get("error")]
-    return value
-
-
-def _error_as_value(value: Any, _flow: Flow) -> Any:
-    return [value[0], 0, [[value[2]]]] if value[1] == 2 else value
-
-
-def _head_once(line: str, flow: Flow) -> str:
-    if flow.memory.setdefault("seen", False) or line.isspace():
-        return line
-    flow.memory["seen"] = True
-    return line + "\n"
-
-
-def _head_without_second(line: str, _flow: Flow) -> str:
-    if not line.startswith("{"):
-        return line
-    value = json.loads(line)
-    value.pop("1", None)
-    return dumps(value) + "\n"
-
-
-def _forget(name: str, *, when: Callable[[Request], bool] = lambda request: True) -> Wrap:
-    """Do not see a request header."""
-    return asked(lambda request: request.headers.pop(name, None) if when(request) else None)
-
-
-def _accept_first(request: Request) -> None:
-    if "application/jsonl" in request.headers.get("accept", ""):
-        request.headers.pop("trpc-accept", None)
-
-
-def _set_status(status: int, when: Callable[[Answer], bool]) -> Wrap:
-    return answered(lambda answer: setattr(answer, "status", status) if when(answer) else None)
-
-
-# Server-sent events
 
 
 def _block(change: Callable[[str, str, Flow], str]) -> Wrap:
@@ -132,6 +54,39 @@ def _rename(before: str, after: str) -> Wrap:
 
 def _return_behind(block: str, name: str, _flow: Flow) -> str:
     return block + ("event: return\ndata: \n\n" if name == "serialized-error" else "")
+
+
+def _error(change: Callable[[str], str]) -> Wrap:
+    return _block(lambda block, name, flow: change(block) if name == "serialized-error" else block)
+
+
+def _type_of_streams(kind: str) -> Wrap:
+    def one(answer: Answer) -> None:
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            answer.headers["content-type"] = kind
+
+    return answered(one)
+
+
+def _empty_stream(about: Callable[[Request], bool]) -> Wrap:
+    """Answer a subscription that matches with a stream of nothing."""
+
+    def wrap(app: App) -> App:
+        async def welcoming(scope: Any, receive: Receive, send: Send) -> None:
+            request = Request(scope)
+            if request.headers.get("accept") == "text/event-stream" and about(request):
+                await send_answer(Answer(request, 200, {"content-type": "text/event-stream"}), send)
+            else:
+                await app(scope, receive, send)
+
+        return welcoming
+
+    return wrap
+
+
+def _replaced_by_id(request: Request) -> None:
+    if _RESUMED in request.headers and not request.query.get("input", "{").startswith("{"):
+        del request.query["input"]
 
 
 def _without_path(block: str, name: str, _flow: Flow) -> str:
@@ -241,67 +196,8 @@ def _echo_id(block: str, name: str, flow: Flow) -> str:
 
 
 _DROPPED = "sse: a dropped connection loses and repeats nothing"
-_STREAM_FORM = "jsonl: headers and form of the stream"
 
 VARIANTS = {
-    "jsonl-empty-line": Variant(
-        "Never an empty line", (_STREAM_FORM, "httpBatchStreamLink: a query with input"), lines(_head_once)
-    ),
-    "jsonl-head-lacks-a-call": Variant(
-        "The head has a key for each call",
-        (_STREAM_FORM, "httpBatchStreamLink: calls without input and with it in one batch"),
-        lines(_head_without_second),
-    ),
-    "jsonl-is-207": Variant(
-        "A stream is always 200",
-        (_STREAM_FORM, "jsonl: the status is 200 even if every call fails"),
-        _set_status(207, lambda answer: answer.body is None and answer.request.wants_lines),
-    ),
-    "jsonl-held-back": Variant(
-        "Results are sent as they come",
-        (
-            "jsonl: quick calls do not wait for slow ones",
-            "jsonl: the head is sent before any call is done",
-            "jsonl: white space keeps a slow stream alive",
-        ),
-        _held_back,
-    ),
-    "jsonl-no-white-space": Variant(
-        "White space keeps a stream alive",
-        ("jsonl: white space keeps a slow stream alive",),
-        lines(lambda line, flow: line.lstrip(" ")),
-    ),
-    "jsonl-rejects-errors": Variant(
-        "An error of a call is a value",
-        ("jsonl: a call that fails is a fulfilled promise of its error",),
-        _line(_rejects),
-    ),
-    "jsonl-iterable-never-ends": Variant(
-        "An iterable is ended",
-        ("jsonl: an async iterable is read as it comes", "jsonl: iterables and promises on the wire"),
-        _line(lambda value, flow: None if "done" in str(value) else value),
-    ),
-    "jsonl-iterable-error-is-a-value": Variant(
-        "An iterable that breaks says why", ("jsonl: an async iterable that breaks tells why",), _line(_error_as_value)
-    ),
-    "jsonl-deaf-to-accept": Variant(
-        "The accept header asks for a stream, too",
-        ("jsonl: the accept header asks for it, too",),
-        _forget("accept", when=lambda request: "jsonl" in request.headers.get("accept", "")),
-    ),
-    "jsonl-accept-wins": Variant(
-        "trpc-accept wins over accept", ("jsonl: trpc-accept wins over accept",), asked(_accept_first)
-    ),
-    "jsonl-without-batch": Variant(
-        "A stream must be a batch",
-        ("jsonl: a stream must be a batch",),
-        _forget("trpc-accept", when=lambda request: not request.is_batch),
-    ),
-    "jsonl-whole-errors-are-200": Variant(
-        "A whole-request error has its status",
-        ("jsonl: a whole-request error is one plain envelope",),
-        _set_status(200, lambda answer: answer.request.wants_lines and answer.status == 400),
-    ),
     "sse-return-without-data": Variant(
         "`return` has a data line",
         ("sse wire: connected first, return last, each with data", "sse: a stream that ended is not opened again"),
@@ -381,7 +277,12 @@ VARIANTS = {
             "sse wire: the last event id comes by header or query",
             "sse: a dropped connection resumes with the header alone",
         ),
-        _forget(_RESUMED),
+        unheard(_RESUMED),
+    ),
+    "sse-id-unheard": Variant(
+        "A last event id comes by header or in input",
+        ("sse: an EventSource left to itself resumes", _DROPPED),
+        lambda app: unheard(_RESUMED)(asked(_forget_input_id)(app)),
     ),
     "sse-query-unheard": Variant(
         "A last event id comes in the query, too",
@@ -452,14 +353,58 @@ VARIANTS = {
         ("sse wire: a subscription by POST",),
         refusing(lambda r: r.path == "test.ticks" and r.method == "POST", 405),
     ),
-    "jsonl-return-is-lost": Variant(
-        "What an iterable returns arrives",
-        ("jsonl: what an async iterable returns arrives",),
-        _line(lambda value, flow: [*value[:2], [[]]] if value[2] == [["done"]] else value),
-    ),
     "sse-null-is-not-absent": Variant(
         "A last event id makes an input where there is none",
         ("sse wire: a last event id makes an input where there is none",),
         refusing(lambda r: r.path == "demo.events" and "input" not in r.query and _RESUMED in r.headers, 400),
+    ),
+    "sse-by-another-type": Variant(
+        "A stream is text/event-stream",
+        (
+            "sse wire: status and headers",
+            "sse: the EventSource of undici reads the same",
+            "sse: a split client calls and subscribes at once",
+        ),
+        _type_of_streams("text/plain"),
+    ),
+    "sse-internal-error-is-final": Variant(
+        "An internal error has the number that clients come back after",
+        ("sse: after an internal error the client comes back and goes on",),
+        _error(lambda text: text.replace("-32603", "-32600")),
+    ),
+    "sse-wrong-input-is-internal": Variant(
+        "Wrong input has a number that clients do not come back after",
+        (
+            "sse: wrong input ends the subscription with BAD_REQUEST",
+            "sse wire: errors of a subscription are 200 and an event",
+        ),
+        _error(lambda text: text.replace("-32600", "-32603")),
+    ),
+    "sse-crash-leaks": Variant(
+        "An exception's text stays inside",
+        ("sse wire: a crash tells its code only",),
+        _error(
+            lambda text: re.sub(r'"message":"[^"]*","code":-32603', '"message":"plain exception","code":-32603', text)
+        ),
+    ),
+    "sse-unknown-is-an-empty-stream": Variant(
+        "What does not exist is no stream",
+        ("sse: an unknown procedure fails once", "sse wire: what is no subscription is answered in JSON"),
+        _empty_stream(lambda request: "nope" in request.path),
+    ),
+    "sse-input-unheard": Variant(
+        "The input reaches the subscription",
+        ("sse: every subscriber gets what its filter lets through",),
+        asked(lambda request: request.query.pop("input", None) if request.path == "demo.events" else None),
+    ),
+    "sse-plain-has-ids": Variant(
+        "An untracked event has an id only to clear one",
+        ("sse wire: plain streams have no ids",),
+        _block(lambda block, name, flow: block if name or "\nid:" in block else f"id: \n{block}"),
+    ),
+    "sse-id-replaces-any-input": Variant(
+        "A last event id leaves an input alone that is no object",
+        ("sse wire: a last event id leaves an input alone that is no object",),
+        asked(_replaced_by_id),
     ),
 }
