@@ -153,6 +153,9 @@ def test_message_of_several_faults_says_nothing_was_started(tmp_path: Path) -> N
         ("PUBLIC_URL", "https://perseus.example/ui", "must be scheme, host and perhaps port only"),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "is not a list of addresses or networks"),
         ("RATE_LIMIT", "0", "must be between 1 and 1000000"),
+        ("DISCORD_WEBHOOK_URLS", "https://discord.com/", "its path must be /api/webhooks/ID/TOKEN"),
+        ("DISCORD_MENTION_ROLE", "@ops", "is no role's id"),
+        ("DISCORD_ANNOUNCE", "ofline", "must be `all`, `none`, or some of started"),
         ("DATABASE_URL", "mysql://h/x", "is not sqlite:///PATH or postgresql://"),
         ("DATABASE_URL", "postgresql:h", "is not sqlite:///PATH or postgresql://"),
         ("DATABASE_URL", "sqlite://", "names no file"),
@@ -252,6 +255,73 @@ def test_password_with_a_slash_is_not_quoted_in_the_fault(tmp_path: Path) -> Non
     assert "hunter" not in fault.replace("percent-encode", "")
 
 
+_TOKEN = "tokenTOKEN" * 6
+_HOOK = f"https://discord.com/api/webhooks/123456/{_TOKEN}"
+
+
+def test_webhooks_are_read_and_shown_without_their_tokens(tmp_path: Path) -> None:
+    """Whoever has the URL can write to the channel; `doctor` shows settings, and a crash shows what it holds."""
+    environ = {
+        "PERSEUS_DISCORD_WEBHOOK_URLS": f"ops={_HOOK}?thread_id=9, {_HOOK}x",
+        "PERSEUS_DISCORD_MENTION_ROLE": "42",
+        "PERSEUS_DISCORD_ANNOUNCE": "offline recovered",
+    }
+    settings = load(tmp_path, environ)
+    assert [webhook.name for webhook in settings.discord_webhooks] == ["ops", "discord"]
+    assert settings.discord_webhooks[0].url.endswith(f"/api/v10/webhooks/123456/{_TOKEN}?thread_id=9")
+    assert (settings.discord_mention_role, settings.discord_announce) == ("42", ("offline", "recovered"))
+    shown = {row.name: row.value for row in settings.rows()}
+    masked = "https://discord.com/api/webhooks/123456/***"
+    assert shown["DISCORD_WEBHOOK_URLS"] == f"ops={masked}?thread_id=9,discord={masked}"
+    assert shown["DISCORD_ANNOUNCE"] == "offline,recovered"
+    assert _TOKEN not in repr(settings) + str(settings.rows())
+    assert _TOKEN not in redacted(_HOOK)
+
+
+def test_no_webhook_and_every_kind_are_the_defaults(tmp_path: Path) -> None:
+    """Alerts need a channel, and nothing else to be thought of."""
+    settings = load(tmp_path)
+    assert (settings.discord_webhooks, settings.discord_mention_role) == ((), "")
+    assert "lease_lost" in settings.discord_announce
+    announced = load(tmp_path, {"PERSEUS_DISCORD_ANNOUNCE": "none"})
+    assert ("DISCORD_ANNOUNCE", "none", "environment") in announced.rows()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'discord_webhook_urls = "ops={_HOOK}"',
+        f'discord_webhook_urls = ["ops={_HOOK}"]',
+        f'[discord_webhook_urls]\nops = "{_HOOK}"',
+        f'[[discord_webhook_urls]]\nname = "ops"\nurl = "{_HOOK}"',
+        f'[discord]\nwebhook_urls = {{ops = "{_HOOK}"}}',
+    ],
+)
+def test_webhooks_are_named_in_toml_as_one_would(tmp_path: Path, text: str) -> None:
+    """Lists and tables are what TOML is for."""
+    (tmp_path / "perseus.toml").write_text(text)
+    assert [webhook.name for webhook in load(tmp_path).discord_webhooks] == ["ops"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'discord_webhook_urls = "ops={_HOOK}/slack"',
+        f'discord_webhook_urls = [["{_HOOK}y", 5]]',
+        f'discord_webhook_urls = "http://discord.com/{_TOKEN}"',
+        f'[discord_webhook_urls.ops]\nurl = "{_HOOK}"',
+        f'discord_webhook_url = "{_HOOK}"',
+    ],
+)
+def test_unusable_webhook_is_not_quoted(tmp_path: Path, text: str) -> None:
+    """The fault is printed, and logged by whatever starts us."""
+    (tmp_path / "perseus.toml").write_text(text)
+    with pytest.raises(BadConfiguration) as caught:
+        load(tmp_path)
+    assert _TOKEN not in str(caught.value) + repr(caught.value) + str(caught.value.faults)
+    assert "DISCORD_WEBHOOK_URL" in caught.value.faults[0]
+
+
 @given(
     interval=st.floats(0.1, 100, allow_nan=False).map(lambda value: round(value, 2)),
     ttl=st.integers(1, 400),
@@ -274,3 +344,21 @@ def test_settings_accept_exactly_what_a_lease_accepts(interval: float, ttl: int)
 def test_default_ttl_works_with_every_interval(interval: float) -> None:
     """Whoever sets the interval alone must not be told that the default contradicts it."""
     assert load(Path("/nonexistent"), {"PERSEUS_HEARTBEAT_INTERVAL": str(interval)}).lease_ttl >= 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "code"),
+    [
+        ({"PORT": "x"}, {}, 64),
+        ({"PORT": "x", "HOST": ""}, {}, 64),
+        ({"PORT": "x"}, {"PERSEUS_PORT": "y"}, 64),
+        ({"PORT": "x"}, {"PERSEUS_LOG_LEVEL": "loud"}, 78),
+        ({"PORT": "1"}, {"PERSEUS_LOG_LEVEL": "loud"}, 78),
+        ({"STORE_URL": "embedded"}, {"PERSEUS_STORE_WAIT_REPLICAS": "1"}, 78),
+    ],
+)
+def test_flags_alone_are_bad_usage(flags: dict[str, str], environ: dict[str, str], code: int, tmp_path: Path) -> None:
+    """A supervisor and a script tell a mistyped flag from settings that somebody must repair by the exit code."""
+    with pytest.raises(BadConfiguration) as caught:
+        load_settings(flags=flags, environ=environ, directory=tmp_path)
+    assert caught.value.exit_code == code

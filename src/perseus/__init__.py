@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # as type checkers know it: `typing` itself takes as long to load as all the rest here
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StopRequested
     from perseus.instances.instance import Instance
     from perseus.instances.run import instance

@@ -39,6 +39,12 @@ class BadConfiguration(PerseusError):
     faults: tuple[str, ...] = ()
 
 
+class BadFlag(BadConfiguration):
+    """The flags cannot work, and nothing else is wrong with the settings."""
+
+    exit_code = 64
+
+
 class UnknownExchange(BadUsage):
     """There is no such exchange. `name`: as asked for; `field`: where an input named it."""
 
@@ -52,6 +58,26 @@ class UnknownAdmin(BadUsage):
 
 class UnknownToken(BadUsage):
     """There is no such API token."""
+
+
+class UnknownIncident(BadUsage):
+    """There is no such incident."""
+
+    field: str = "incidentId"
+
+
+class IncidentOver(PerseusError):
+    """The incident is over, so nobody is reminded of it any more. `resolved_at`, `resolution`: since when, and how."""
+
+    resolved_at: str
+    resolution: str
+
+
+class UnknownChannel(BadUsage):
+    """No channel of this name is set. `channels` are those that are."""
+
+    field: str = "channel"
+    channels: tuple[str, ...] = ()
 
 
 class AlreadyExists(PerseusError):

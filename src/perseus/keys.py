@@ -19,6 +19,9 @@ REPLY_TTL_S = 3600
 WARMUP_RUNNING_TTL_S = 3600
 WARMUP_REPORT_TTL_S = 90 * 86_400
 LOG_RETENTION_MS = 90 * 86_400_000
+NOTIFIER_TTL_S = 90 * 86_400
+NOTIFIER_REQUESTS_TTL_S = 3600
+NOTIFIER_REQUESTS_KEPT = 100  # MAXLEN ~
 
 
 def status(exchange_id: int) -> str:
@@ -69,6 +72,24 @@ def candles(exchange_id: int, symbol: str, timeframe: str) -> str:
     return f"{{{status(exchange_id)}}}:candles:{symbol}:{timeframe}"
 
 
+def notifier() -> str:
+    """String, JSON, TTL = the notifier's lease. Written by the notifier that holds it; read by everyone."""
+    return "network:notifier"
+
+
+def notifier_cursor() -> str:
+    """Hash, 90 d: how far the logs were told, what was said to whom, how the channels are.
+
+    Written by the notifier that holds the lease; `health` is read by everyone.
+    """
+    return f"{{{notifier()}}}:cursor"
+
+
+def notifier_requests() -> str:
+    """Stream, MAXLEN ~ 100, 1 h. Written by whoever asks for a test message; read by the notifier."""
+    return f"{{{notifier()}}}:requests"
+
+
 class Declared(NamedTuple):
     """One kind of key: which names it has, its Redis type and whether it carries a TTL."""
 
@@ -87,5 +108,8 @@ DECLARED: tuple[Declared, ...] = (
     Declared(re.compile(_TAG + ":commands"), "stream", has_ttl=True),
     Declared(re.compile(_TAG + r":reply:[^:]+"), "stream", has_ttl=True),
     Declared(re.compile(_TAG + ":warmup"), "string", has_ttl=True),
+    Declared(re.compile(r"network:notifier"), "string", has_ttl=True),
+    Declared(re.compile(r"\{network:notifier\}:cursor"), "hash", has_ttl=True),
+    Declared(re.compile(r"\{network:notifier\}:requests"), "stream", has_ttl=True),
     Declared(re.compile(_TAG + r":candles:[^:]+:(1m|5m|15m|1h|4h|1d)"), "zset", has_ttl=False),
 )

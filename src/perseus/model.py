@@ -5,6 +5,7 @@ JSON names are camelCase. Timestamps in JSON are ISO-8601 UTC with milliseconds 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from perseus.errors import UnknownExchange
+from perseus.errors import BadUsage, UnknownExchange
 
 
 def valid_text(text: str) -> str:
@@ -50,6 +51,9 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     ws_url: str | None = None
 
 
+LARGEST_EXCHANGE_ID = 2**31 - 1
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
 # A new database begins with these; without one they are all there is. Ids are fixed for ever: other programs of the
 # network use them too.
 SEEDED_EXCHANGES: tuple[Exchange, ...] = (
@@ -68,6 +72,17 @@ def exchange_named(name: str, exchanges: Iterable[Exchange] = SEEDED_EXCHANGES) 
             return exchange
     known = ", ".join(exchange.name for exchange in exchanges)
     raise UnknownExchange(f'There is no exchange "{name}". Known exchanges: {known}.', name=name)
+
+
+def exchange_with(exchange_id: int, name: str, **more: Any) -> Exchange:
+    """An exchange that is not one of the seeded ones. Raises: BadUsage for an id or a name that cannot be."""
+    if not 0 < exchange_id <= LARGEST_EXCHANGE_ID:
+        raise BadUsage(f"The id {exchange_id} must be between 1 and {LARGEST_EXCHANGE_ID}.")
+    if not _SLUG.fullmatch(name):
+        raise BadUsage(
+            f"The name {name!r} must have 1 to 32 of the characters a-z, 0-9, _ and -, the first one a letter or digit."
+        )
+    return Exchange(id=exchange_id, name=name, **({"display_name": name} | more))
 
 
 class DesiredState(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

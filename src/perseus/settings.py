@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from perseus.errors import BadConfiguration
+from perseus.errors import BadConfiguration, BadFlag
 from perseus.model import SEEDED_EXCHANGES
 from perseus.timing import timing_faults
+from perseus.webhooks import KINDS, Webhook, parse_announced, parse_role, parse_webhooks, without_token
 
 PREFIX = "PERSEUS_"
 EMBEDDED = "embedded"
@@ -68,6 +69,9 @@ class Settings:
     public_url: str  # an origin, `https://perseus.example`; empty: none
     trusted_proxies: tuple[str, ...]  # addresses and networks
     rate_limit: int  # requests a second and client; 0: switched off
+    discord_webhooks: tuple[Webhook, ...]  # empty: no alerts are sent
+    discord_mention_role: str  # a role's id; empty: nobody is mentioned
+    discord_announce: tuple[str, ...]  # kinds of messages
     venue_urls_by_exchange: Mapping[str, VenueUrls] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,7 +86,7 @@ class Settings:
 
     def rows(self) -> list[SettingRow]:
         """Every setting with its source, redacted, in the order of the documentation."""
-        return [SettingRow(name, _safe(_shown(self, name)), source) for name, source in self.sources.items()]
+        return [SettingRow(name, _shown(self, name), source) for name, source in self.sources.items()]
 
 
 def load_settings(
@@ -93,7 +97,7 @@ def load_settings(
 ) -> Settings:
     """Read and validate the settings. `flags` are named like settings (`STORE_URL`); None means not given.
 
-    Raises: BadConfiguration with every fault there is, not only the first.
+    Raises: BadConfiguration with every fault there is, not only the first; BadFlag where only flags are at fault.
     """
     reading = _Reading()
     directory = directory or Path.cwd()
@@ -106,8 +110,11 @@ def load_settings(
 
 
 def redacted(url: str) -> str:
-    """The URL for logs and errors: password masked, options left out. Holds for a URL that cannot be parsed, too."""
-    credentials, at, place = url.rpartition("@")
+    """The URL for logs and errors: password and webhook token masked, options left out.
+
+    Holds for a URL that cannot be parsed, too.
+    """
+    credentials, at, place = without_token(url).rpartition("@")
     place = place.partition("?")[0]
     if not at:
         return place
@@ -286,6 +293,8 @@ class _Spec(NamedTuple):
 
     parse: Callable[[str], Any]
     default: Callable[[], str] | str | None
+    is_secret: bool = False  # as it was written; a fault does not quote it
+    attribute: str = ""  # of Settings, where it is not the name
 
 
 _SPECS: dict[str, _Spec] = {
@@ -307,6 +316,9 @@ _SPECS: dict[str, _Spec] = {
     "PUBLIC_URL": _Spec(_origin, ""),
     "TRUSTED_PROXIES": _Spec(_networks, ""),
     "RATE_LIMIT": _Spec(_rate, "200"),
+    "DISCORD_WEBHOOK_URLS": _Spec(parse_webhooks, "", is_secret=True, attribute="discord_webhooks"),
+    "DISCORD_MENTION_ROLE": _Spec(parse_role, ""),
+    "DISCORD_ANNOUNCE": _Spec(parse_announced, ",".join(KINDS)),
 }
 
 
@@ -317,6 +329,7 @@ class _Reading:
         self._texts: dict[str, str] = {}
         self._sources: dict[str, str] = {}
         self._faults: list[str] = []
+        self._faulty_flags = 0
 
     def take_defaults(self) -> None:
         for name, spec in _SPECS.items():
@@ -376,9 +389,9 @@ class _Reading:
                 "STORE_WAIT_REPLICAS waits for replicas, and the embedded store has none; leave it at 0."
             )
         if self._faults:
-            raise _bad(self._faults)
+            raise _bad(self._faults, are_flags=self._faulty_flags == len(self._faults))
         values["LEASE_TTL"] = int(values["LEASE_TTL"])
-        fields = {name.lower(): value for name, value in values.items()}
+        fields = {_attribute(name): value for name, value in values.items()}
         return Settings(**fields, venue_urls_by_exchange=venues, sources=self._sources)
 
     def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
@@ -386,7 +399,10 @@ class _Reading:
         try:
             return parse(text)
         except ValueError as error:
-            self._faults.append(f"{name} {_safe(text)!r} ({self._sources[name]}) {error}.")
+            is_secret = name in _SPECS and _SPECS[name].is_secret
+            shown = "" if is_secret else f"{_safe(text)!r} "
+            self._faults.append(f"{name} {shown}({self._sources[name]}) {error}.")
+            self._faulty_flags += self._sources[name] == "flag"
             return None
 
     def _venues(self) -> dict[str, VenueUrls]:
@@ -402,9 +418,10 @@ class _Reading:
         return venues
 
 
-def _bad(faults: list[str]) -> BadConfiguration:
+def _bad(faults: list[str], *, are_flags: bool) -> BadConfiguration:
     count = "One setting" if len(faults) == 1 else f"{len(faults)} settings"
-    return BadConfiguration(f"{count} cannot work; nothing was started. " + " ".join(faults), faults=tuple(faults))
+    error = BadFlag if are_flags else BadConfiguration
+    return error(f"{count} cannot work; nothing was started. " + " ".join(faults), faults=tuple(faults))
 
 
 def _ours(environ: Mapping[str, str]) -> dict[str, str]:
@@ -424,12 +441,26 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
     """TOML as setting names: `[exchange.binance] rest_url` is EXCHANGE_BINANCE_REST_URL; lists become commas."""
     for name, value in table.items():
         full = f"{prefix}{name}".upper()
-        if isinstance(value, dict):
+        if full == "DISCORD_WEBHOOK_URLS":
+            yield full, _pairs(value)
+        elif isinstance(value, dict):
             yield from _flat(value, f"{full}_")
         elif isinstance(value, list):
             yield full, ",".join(map(str, value))
         else:
             yield full, str(value)
+
+
+def _pairs(value: Any) -> str:
+    """TOML's ways to name things, as text: `{ops = URL}`, `["ops=URL"]`, `[{name = "ops", url = URL}]`."""
+    if isinstance(value, dict):
+        named = {value["name"]: value["url"]} if value.keys() == {"name", "url"} else value
+        return ",".join(f"{name}={url}" for name, url in named.items())
+    return ",".join(map(_pairs, value)) if isinstance(value, list) else str(value)
+
+
+def _attribute(name: str) -> str:
+    return _SPECS[name].attribute or name.lower()
 
 
 def _safe(value: str) -> str:
@@ -440,10 +471,12 @@ def _safe(value: str) -> str:
 def _shown(settings: Settings, name: str) -> str:
     match = _VENUE.fullmatch(name)
     if match is not None:
-        return str(getattr(settings.venue_urls(match["exchange"].lower()), match["kind"].lower()))
-    value = getattr(settings, name.lower())
+        return _safe(str(getattr(settings.venue_urls(match["exchange"].lower()), match["kind"].lower())))
+    value = getattr(settings, _attribute(name))
+    if name == "DISCORD_WEBHOOK_URLS":
+        return ",".join(map(str, value))  # which masks the tokens
     if isinstance(value, tuple):
-        return ",".join(value) or ("off" if name == "PUBLIC_IP_URLS" else "")
+        return _safe(",".join(value)) or {"PUBLIC_IP_URLS": "off", "DISCORD_ANNOUNCE": "none"}.get(name, "")
     if name == "RATE_LIMIT":
         return str(value) if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else _safe(str(value))

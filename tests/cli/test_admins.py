@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.terminal import Terminal
 from tests.support.processes import COMMAND, run_perseus
+from tests.support.sqlite import written_elsewhere
 from tests.support.waiting import wait_until
 
 PASSWORD = "correct horse battery"
@@ -69,6 +70,17 @@ def test_token_is_shown_once_and_can_be_revoked(data_dir: Path) -> None:
     assert made.stdout.strip() not in admins(data_dir, "tokens").stdout
     admins(data_dir, "revoke", str(token["id"]))
     assert [each["state"] for each in listed(data_dir, "tokens", "tokens")] == ["revoked"]
+
+
+def test_looking_waits_for_nobody_who_writes(data_dir: Path) -> None:
+    """During a backup or a long migration, too, one can see who is let in."""
+    admins(data_dir, "add", "ada@example.org", "--role", "owner")
+    admins(data_dir, "token", "ada@example.org", "--name", "grafana")
+    with written_elsewhere(data_dir / "perseus.db"):
+        assert [each["email"] for each in listed(data_dir)] == ["ada@example.org"]
+        assert [each["name"] for each in listed(data_dir, "tokens", "tokens")] == ["grafana"]
+        assert len(listed(data_dir, "audit", "entries")) == 2
+        assert run_perseus("exchanges", "list", data_dir=data_dir).returncode == 0
 
 
 @pytest.mark.parametrize(

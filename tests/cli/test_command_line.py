@@ -85,7 +85,7 @@ def test_status_answers_quickly(valkey: Server, data_dir: Path) -> None:
         (["run", "binance", "--timeframes", "1m,7m"], "'7m' is no timeframe"),
         (["run", "binance", "--timeframes", ","], "names none"),
         (["run", "kraken"], "no adapter for kraken"),
-        (["run", "okx"], 'cannot run "okx"'),
+        (["run", "okx"], 'no adapter for "okx"; it has them for binance, binance_us. Nothing was started.'),
         (["up", "coinbase", "binance"], "no adapter for coinbase"),
         (["up", "--symbols", "x y"], "'X Y' is no symbol"),
         (["start", "nowhere"], 'no exchange "nowhere"'),
@@ -150,6 +150,41 @@ def test_evicting_store_is_78_unless_asked_for(start_server: Callable[..., Serve
     assert "--unsafe-store" in said
     assert server.all_keys() == []
     assert "maxmemory-policy" in refusal("up", "--store", server.url, code=78, data_dir=data_dir).replace("Real", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("serve", "--port", "70000"), "between 0 and 65535"),
+        (("serve", "--store", "http://localhost"), "redis://HOST:PORT"),
+        (("up", "--port", "x", "--simulate"), "PORT"),
+        (("exchanges", "list", "--database", "mysql://localhost/x"), "postgresql://"),
+    ],
+)
+def test_bad_flag_is_64_like_any_other_usage(data_dir: Path, words: tuple[str, ...], says: str) -> None:
+    """Whoever typed it is there to correct it; nobody has to look for a file."""
+    assert says in refusal(*words, code=64, data_dir=data_dir)
+
+
+def test_bad_flag_beside_a_bad_setting_is_78(data_dir: Path) -> None:
+    """The setting has to be corrected in any case."""
+    done = run_perseus("serve", "--port", "x", data_dir=data_dir, settings={"LOG_LEVEL": "loud"})
+    assert (done.returncode, done.stderr.splitlines()[0]) == (78, "2 settings cannot work; nothing was started.")
+
+
+def test_ctrl_c_while_it_is_loaded_ends_quietly() -> None:
+    """A tenth of a second is long enough to see the wrong command, and a traceback says that something broke."""
+    interrupted = (
+        "import os, runpy, signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "runpy.run_module('perseus', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_contradictory_settings_are_78_all_at_once(data_dir: Path) -> None:

@@ -165,6 +165,7 @@ def test_person_reads_the_verdict_last_and_no_line_is_cut(start_server: Callable
     assert [line for line in findings_shown if line and line[0] != " "] == [
         "The store",
         "Leases",
+        "Alerts",
         "The database",
         "This host",
     ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import pytest
 
+from perseus.cli.live import summary
 from perseus.cli.words import block, duration, headline, progress, since
 from perseus.errors import UnreadableKey
 from perseus.model import WarmupProgress
@@ -79,6 +83,22 @@ def test_warming_card_tells_how_far_and_how_long() -> None:
         percent=44.4, eta_seconds=12, current_symbol="BTC-USDT", done=11, total=25, failures=("X: none",)
     )
     assert progress(warming) == "44 % · 11 of 25 symbols · BTC-USDT · 12s left · 1 failed"
+
+
+def test_symbols_that_are_yet_to_be_chosen_are_no_number() -> None:
+    """0 would be a fault, those asked for a guess, and those of the last time somebody else's."""
+    before = WarmupProgress(percent=100.0, eta_seconds=0, current_symbol=None, done=9, total=9, finished_at="then")
+    begun = WarmupProgress(percent=0.0, eta_seconds=None, current_symbol=None, done=0, total=0)
+    died = msgspec.structs.replace(begun, done=3, total=9)
+    for state, left, shown in (("starting", died, 1), ("warming", before, 1), ("warming", begun, 2)):
+        status = payload(connectionState=state, symbolCount=0)
+        seen = card(status, warmup=msgspec.json.encode(left))
+        text = lines(seen)
+        assert text.count("loading symbols") == shown
+        assert not re.search(r"\d symbols|%", text)
+        assert not re.search(r"\d symbols|%", summary(seen))
+    assert "loading" not in lines(card(payload(symbolCount=0)))
+    assert "symbols" not in lines(card(last=payload(age_ms=250_000, connectionState="warming", symbolCount=0)))
 
 
 def test_headline_answers_whether_anything_is_wrong() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from perseus.database import admins, audit, exchanges, login_links, sessions, tokens
+from perseus.database import admins, audit, exchanges, incidents, login_links, sessions, tokens
 from perseus.database.copying import copy_everything
 from perseus.database.engine import Database, open_database
 from perseus.database.tables import metadata
 from perseus.errors import AlreadyExists
 from perseus.model import Exchange, Role
-from tests.database.people import HOUR, NOW, ROOT, admin
+from tests.database.people import HOUR, NOW, ROOT, admin, outage
 from tests.support.postgres import PostgreSQL
 
 
@@ -29,6 +29,7 @@ async def _fill(database: Database) -> tuple[str, str]:
         cookie = await sessions.open_session(
             connection, bob, how="link", user_agent="", expires_ms=NOW + HOUR, address="", now_ms=NOW
         )
+        await incidents.record(connection, outage())
     return secret, cookie
 
 
@@ -66,8 +67,17 @@ async def test_database_in_use_is_never_overwritten(database: Database, tmp_path
     async with await open_database(f"sqlite:///{tmp_path / 'other.db'}") as other:
         await _fill(other)
         before = await _rows(database)
-        with pytest.raises(AlreadyExists, match="in use"):
+        with pytest.raises(AlreadyExists, match=r"in use \(1 admins, 0 incidents\)"):
             await copy_everything(other, database)
         assert await _rows(database) == before
         async with other.reading() as connection:
             assert len(await admins.read_all(connection)) == 2
+
+
+async def test_database_with_nothing_but_incidents_is_in_use(database: Database, tmp_path: Path) -> None:
+    """A notifier writes before there is any admin."""
+    async with database.begin() as connection:
+        await incidents.record(connection, outage())
+    async with await open_database(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        with pytest.raises(AlreadyExists, match="1 incidents"):
+            await copy_everything(other, database)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from perseus import keys
+from perseus.alerting import ChannelHealth, ChannelWord
+from perseus.database.incidents import IncidentRecord
+from perseus.model import Role
 from perseus.network.cards import CardView
 from perseus.network.changes import NetworkChange
 from perseus.store import Store
 from perseus.web.errors import CODES
-from perseus.web.network import PROCEDURES, ActivityAsked
+from perseus.web.network import ActivityAsked
+from perseus.web.notify import IncidentsAsked
+from perseus.web.router import ROUTER
 from tests.docs.test_cli import mismatches
 from tests.network.seeing import BINANCE, publish
+from tests.support.notifying import channel, leading
 from tests.support.servers import Server
+from tests.support.waiting import wait_until_async
+from tests.web.conftest import database_template, site_database  # noqa: F401  fixtures
 from tests.web.network_site import NetworkSite, network_site
+from tests.web.notify_site import NotifySite, notify_site
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+MUTATIONS = re.findall(r"```http\nPOST /trpc/([\w.]+)\ncontent-type: application/json\n\n(.+?)\n```", TEXT)
 EXAMPLES = re.findall(r"```http\nGET /trpc/([\w.]+)(?:\?input=(\S+))?\n```\n\n```json\n(.+?)```", TEXT, re.DOTALL)
 
 
@@ -46,7 +57,11 @@ async def site(store: Store, valkey: Server) -> AsyncIterator[NetworkSite]:
         yield site
 
 
-@pytest.mark.parametrize(("path", "asked", "documented"), EXAMPLES, ids=[path for path, *_ in EXAMPLES])
+OF_NETWORK = [each for each in EXAMPLES if each[0].startswith("network.")]
+OF_NOTIFY = [each for each in EXAMPLES if each[0].startswith("notify.")]
+
+
+@pytest.mark.parametrize(("path", "asked", "documented"), OF_NETWORK, ids=[path for path, *_ in OF_NETWORK])
 async def test_example_has_the_shape_of_the_real_answer(
     site: NetworkSite, path: str, asked: str, documented: str
 ) -> None:
@@ -60,10 +75,53 @@ async def test_example_has_the_shape_of_the_real_answer(
     assert set(expected) == set(actual)
 
 
+@pytest.fixture
+async def alerting(store: Store, site_database: str, tmp_path: Path) -> AsyncIterator[NotifySite]:  # noqa: F811
+    """A web server, with a notifier, while the incident of the page is open."""
+    example = next(json.loads(text) for path, _, text in EXAMPLES if path == "notify.getIncidents")
+    told = msgspec.convert(example["incidents"][0], IncidentRecord)
+    async with leading(store, channel()), notify_site(site_database, store, directory=tmp_path) as site:
+        await site.record(told)
+        yield site
+
+
+@pytest.mark.parametrize(("path", "asked", "documented"), OF_NOTIFY, ids=[path for path, *_ in OF_NOTIFY])
+async def test_example_of_alerts_has_the_shape_of_the_real_answer(
+    alerting: NotifySite, path: str, asked: str, documented: str
+) -> None:
+    """So are programs that look at incidents."""
+    answer = await alerting.ask(path.partition(".")[2], json.loads(asked) if asked else None, role=Role.VIEWER)
+    expected = json.loads(documented)
+    assert mismatches(expected, answer.data) == []
+    assert set(expected) == set(answer.data)
+    if "incidents" in expected:
+        assert [*expected["incidents"][0]] == _names(IncidentRecord)
+    else:
+        assert [*expected["channels"][0]] == _names(ChannelHealth)
+
+
+async def test_examples_of_mutations_are_accepted(alerting: NotifySite, store: Store) -> None:
+    """As they stand on the page."""
+    for path, body in MUTATIONS:
+        asked, name = json.loads(body), path.partition(".")[2]
+        if path == "notify.test":
+            async with asyncio.TaskGroup() as tasks:
+                answering = tasks.create_task(alerting.ask(name, asked))
+                await wait_until_async(
+                    lambda: store.entries(keys.notifier_requests(), count=1), description="it is asked for"
+                )
+                answering.cancel()  # nobody answers here, and nobody waits ten seconds for that
+            continue
+        answer = await alerting.ask(name, asked)
+        assert (answer.status, answer.data["id"]) == (200, asked["incidentId"]), answer.error
+
+
 def test_every_procedure_has_its_section_and_example() -> None:
     """What is not on the page is looked for in the source."""
-    assert re.findall(r"^## `(network\.\w+)`", TEXT, re.MULTILINE) == [*PROCEDURES]
-    assert {path for path, *_ in EXAMPLES} == {path for path, each in PROCEDURES.items() if each.kind == "query"}
+    assert re.findall(r"^## `(\w+\.\w+)`", TEXT, re.MULTILINE) == [*ROUTER]
+    kinds = {path: ROUTER[path].kind for path in ROUTER}
+    assert {path for path, *_ in EXAMPLES} == {path for path, kind in kinds.items() if kind == "query"}
+    assert [path for path, _ in MUTATIONS] == [path for path, kind in kinds.items() if kind == "mutation"]
 
 
 def test_cards_inputs_changes_and_codes_are_documented_whole() -> None:
@@ -73,10 +131,16 @@ def test_cards_inputs_changes_and_codes_are_documented_whole() -> None:
     inputs = TEXT.partition("## `network.getActivityLog`")[2].partition("```http")[0]
     listed = "".join(re.findall(r"^\|([^|]+)\|", inputs, re.MULTILINE))
     assert re.findall(r"`(\w+)`", listed) == _names(ActivityAsked)
-    kinds = re.findall(r"^\| `(\w+)` \|", TEXT.partition("| `kind` |")[2], re.MULTILINE)
+    kinds = re.findall(r"^\| `(\w+)` \|", TEXT.partition("| `kind` |")[2].partition("\n\n")[0], re.MULTILINE)
     assert sorted(kinds) == sorted(each.__struct_config__.tag for each in NetworkChange.__args__)
+    asked = TEXT.partition("## `notify.getIncidents`")[2].partition("```http")[0]
+    assert re.findall(r"^\| `(\w+)` \|", asked, re.MULTILINE) == _names(IncidentsAsked)
+    words = re.findall(
+        r"^\| `(\w+)` \|", TEXT.partition("| `state` of a channel |")[2].partition("\n\n")[0], re.MULTILINE
+    )
+    assert words == [*get_args(ChannelWord)]
     codes = set(re.findall(r"`([A-Z_]+)`", TEXT.partition("| `data.code` |")[2].partition("\n\n")[0]))
-    assert codes >= {CODES[each] for each in CODES} - {"CONFLICT"}  # no procedure here makes anything
+    assert codes >= {CODES[each] for each in CODES}
 
 
 async def test_event_has_the_shape_of_a_real_one(site: NetworkSite, store: Store) -> None:

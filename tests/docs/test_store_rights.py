@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from perseus import activity, candles, commands, keys
+from perseus import activity, alerting, candles, commands, keys
 from perseus.clock import SystemClock
 from perseus.errors import StoreDenied
 from perseus.instances.instance import Instance
@@ -96,10 +96,25 @@ async def watch_as_the_web_server_does(url: str, *, living: InstanceStatus) -> N
         )
         for forbidden in (("SET", keys.status(BINANCE.id), "forged"), ("DEL", keys.last(BINANCE.id))):
             assert isinstance((await store.pipeline(forbidden))[0], StoreDenied)
+        await be_the_notifier(store, clock)
     finally:
         reading.cancel()
         await asyncio.wait({reading})
         await store.close()
+
+
+async def be_the_notifier(store: Store, clock: SystemClock) -> None:
+    """Do everything a notifier does to the store beside following the logs."""
+    for _ in range(2):
+        tenure = await alerting.claim(store, clock=clock, instance_id="a", hostname="a", version="1", channels=1)
+        assert tenure is not None
+        assert await tenure.renew()
+        assert await tenure.remember({"memory": b"1"})
+        assert await tenure.recall("memory") == b"1"
+        await alerting.request_test(store, channel="ops", by="ada@example.com")
+        after = {keys.notifier_requests(): "0-0", keys.log(BINANCE.name): "$"}
+        assert await store.wait_entries(after, block=1)
+        await tenure.give_back()
 
 
 async def test_documented_rights_leave_nothing_unknown(guarded: Server | Cluster | SentinelTrio) -> None:
@@ -137,6 +152,7 @@ async def test_each_role_can_do_its_work_with_the_documented_rights(
             return status is not None and status.connection_state is ConnectionState.ACTIVE
 
         await wait_until_async(is_active, description="the instance is active", timeout=20)
+        assert (await alerting.read(viewer)).word == "none"
         assert await candles.read(viewer, BINANCE.id, "BTC-USDT", Timeframe.M1, last=5) == [MINUTE]
         card = (await Network(control, exchanges=[BINANCE]).observe()).cards[0]
         assert card.status is not None

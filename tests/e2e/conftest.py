@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from perseus import keys
+from tests.e2e.alerts import channel, forget_incidents, lead
 from tests.e2e.chromium import running_browser
 from tests.e2e.records import NAMES, write_everything
 from tests.e2e.site import Site, make_database
 from tests.e2e.window import Window
+from tests.support.servers import Server
 from tests.support.system import short_directory
 
 
@@ -30,11 +33,38 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_database(tmp_path_factory.mktemp("database"), NAMES)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def site(database: Path) -> Iterator[Site]:
-    """A site with everything there is to see: every state, every kind of entry. Shared: change nothing."""
-    with short_directory() as directory, Site(database, directory, fill=write_everything) as site:
+    """A site with everything there is to see: every state, every kind of entry. Shared: change nothing.
+
+    A new one for each file, for what it shows becomes older.
+    """
+
+    def fill(store: Server) -> None:
+        write_everything(store)
+        lead(store, channel())  # nothing comes between: no incidents, and no word that nobody is told of any
+
+    with short_directory() as directory, Site(database, directory, fill=fill) as site:
         yield site
+
+
+@pytest.fixture(scope="package")
+def _led_site(database: Path) -> Iterator[Site]:
+    def fill(store: Server) -> None:
+        write_everything(store)
+        lead(store, channel())
+
+    with short_directory() as directory, Site(database, directory, fill=fill) as site:
+        yield site
+
+
+@pytest.fixture
+def alerted(_led_site: Site) -> Site:
+    """A site whose notifier is the test, with one channel that works and no incident on record."""
+    _led_site.store.call("DEL", keys.notifier_requests())
+    lead(_led_site.store, channel())
+    forget_incidents(_led_site)
+    return _led_site
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real `perseus serve` on a store of its own, with exchanges, an admin, and a browser that is signed in."""
+"""A real `perseus serve` on a store of its own, with exchanges, admins, and a browser that is signed in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from playwright.sync_api import Browser, BrowserContext, StorageState
 
@@ -23,12 +23,14 @@ from tests.support.system import free_port
 from tests.support.waiting import wait_until
 
 ADMIN = "ada@example.org"
+VIEWER = "vera@example.org"
 PASSWORD = "correct horse battery staple"
 _BY = Actor(name="test@here")
+T = TypeVar("T")
 
 
 def make_database(directory: Path, names: Sequence[str]) -> Path:
-    """A database with the exchanges of these names besides those every network has, and an admin."""
+    """A database with the exchanges of these names, an owner, and one who may only look."""
 
     async def make() -> None:
         async with await open_database(f"sqlite:///{directory / 'perseus.db'}") as database:
@@ -41,19 +43,32 @@ def make_database(directory: Path, names: Sequence[str]) -> Path:
                     if name not in known:
                         new = Exchange(id=number, name=name, display_name=name.capitalize())
                         await exchanges.add(connection, new, by=_BY, now_ms=1)
-                await admins.add(connection, ADMIN, role=Role.OWNER, password_hash=kept, by=_BY, now_ms=1)
+                for email, role in ((ADMIN, Role.OWNER), (VIEWER, Role.VIEWER)):
+                    await admins.add(connection, email, role=role, password_hash=kept, by=_BY, now_ms=1)
 
     directory.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(1) as thread:  # the browser's driver has a loop of its own in this one
-        thread.submit(asyncio.run, make()).result()
+    run_elsewhere(make)
     return directory / "perseus.db"
+
+
+def run_elsewhere(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine to its end: the browser's driver has a loop of its own in this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(make())).result()
 
 
 class Site:
     """A store and the server in front of it. A context manager that leaves nothing running."""
 
-    def __init__(self, database: Path, directory: Path, *, fill: Callable[[Server], None] | None = None) -> None:
-        """`fill` writes into the store before the server first looks."""
+    def __init__(
+        self,
+        database: Path,
+        directory: Path,
+        *,
+        fill: Callable[[Server], None] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """`fill` writes into the store before the server first looks; `settings` are the server's besides ours."""
         directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(database, directory / "perseus.db")
         self.store = Server(valkey_binary(), directory / "store")
@@ -66,9 +81,9 @@ class Site:
             str(self._port),
             data_dir=directory,
             store_url=self.store.url,
-            settings={"RATE_LIMIT": "off"},
+            settings={"RATE_LIMIT": "off", **(settings or {})},
         )
-        self._signed_in: StorageState | None = None
+        self._signed_in: dict[str, StorageState] = {}
 
     @property
     def url(self) -> str:
@@ -85,14 +100,19 @@ class Site:
         """End the server as a person would."""
         self._process.stop_signal()
 
-    def signed_in(self, browser: Browser) -> StorageState:
+    @property
+    def database_url(self) -> str:
+        """The database, for who writes there what a server would."""
+        return f"sqlite:///{self.home / 'perseus.db'}"
+
+    def signed_in(self, browser: Browser, email: str = ADMIN) -> StorageState:
         """The cookies of who is signed in."""
-        if self._signed_in is None:
+        if email not in self._signed_in:
             context = browser.new_context()
-            sign_in(context, self.url)
-            self._signed_in = context.storage_state()
+            sign_in(context, self.url, email=email)
+            self._signed_in[email] = context.storage_state()
             context.close()
-        return self._signed_in
+        return self._signed_in[email]
 
     def __enter__(self) -> Self:
         self.store.start()
@@ -113,10 +133,10 @@ class Site:
             return False
 
 
-def sign_in(context: BrowserContext, url: str) -> None:
+def sign_in(context: BrowserContext, url: str, *, email: str = ADMIN) -> None:
     """Give a browser the cookie of who signs in with a password."""
     headers = {"origin": url, "sec-fetch-site": "same-origin"}
     answer = context.request.post(
-        f"{url}/login", form={"email": ADMIN, "password": PASSWORD, "next": "/network"}, headers=headers
+        f"{url}/login", form={"email": email, "password": PASSWORD, "next": "/network"}, headers=headers
     )
     assert answer.ok, answer.text()

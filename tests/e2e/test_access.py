@@ -6,11 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from tests.e2e.alerts import (
+    acknowledge,
+    channel,
+    dead_channel,
+    failing_channel,
+    incident,
+    mute,
+    resolved,
+    say,
+    write_incidents,
+)
 from tests.e2e.axe import assert_accessible
-from tests.e2e.site import Site
-from tests.e2e.window import Window, bar
+from tests.e2e.site import VIEWER, Site
+from tests.e2e.window import Window, alerts_bar, bar, incident_of, look_until
 
 Windows = Callable[..., Window]
 
@@ -50,6 +61,42 @@ def test_every_page_and_state_is_accessible(site: Site, window: Windows, scheme:
     page.get_by_role("link", name="Sign in again").click()
     expect(page.get_by_label("Password")).to_be_visible()
     assert_accessible(page, "login")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_incidents_and_alerts_are_accessible(alerted: Site, browser: Browser, window: Windows, scheme: str) -> None:
+    """Every state of a channel, every reason why nobody is told, the dialogs, and who may only look."""
+    okx = incident("okx", is_flapping=True, changes=5)
+    write_incidents(alerted, incident(), okx, resolved("htx"))
+    acknowledge(alerted, okx, reason="looking")
+    mute(alerted, okx, reason="maintenance")
+    channels = (channel(), channel("new", "unused"), channel("slow", "waiting"), failing_channel(), dead_channel())
+    say(alerted.store, *channels)
+    opened = window(alerted, color_scheme=scheme)
+    page = opened.open("/notifications")
+    look_until(page, lambda: page.locator("[data-incident], [data-channel]").count() == 7, "everything is there")
+    assert_accessible(page, "notifications")
+    opened.open()
+    expect(incident_of(page, "kraken")).to_be_visible()
+    assert_accessible(page, "network")
+    for name in ("Acknowledge Kraken", "Mute Kraken"):
+        page.get_by_role("button", name=name).click()
+        assert_accessible(page, name)
+        page.keyboard.press("Escape")
+    for silent in ((), (dead_channel(),), (failing_channel(),)):
+        say(alerted.store, *silent)
+        opened.open()
+        look_until(page, alerts_bar(page).is_visible, "the page warns")
+        assert_accessible(page, f"warning: {silent}")
+        opened.open("/notifications")
+        expect(page.locator(".silence")).to_be_visible()
+        assert_accessible(page, f"silence: {silent}")
+    viewer = window(alerted, color_scheme=scheme, storage_state=alerted.signed_in(browser, VIEWER))
+    expect(incident_of(viewer.open("/notifications"), "kraken")).to_be_visible()
+    assert_accessible(viewer.page, "viewer")
+    opened.context.set_offline(True)
+    expect(bar(page)).to_be_visible()
+    assert_accessible(page, "blind")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

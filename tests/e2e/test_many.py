@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.alerts import channel, incident, lead, write_incidents
 from tests.e2e.axe import assert_accessible
 from tests.e2e.records import NAMES, hold, status_of, write_everything
 from tests.e2e.site import Site, make_database
@@ -36,7 +37,10 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             status = status_of("binance", age_s=1, interval_s=600, exchange_name=name, exchange_id=number)
             hold(store, status, age_s=1)
 
+        lead(store, channel())
+
     with short_directory() as directory, Site(database, directory, fill=fill_all) as site:
+        write_incidents(site, incident())
         yield site
 
 
@@ -50,6 +54,8 @@ def test_two_hundred_exchanges_are_rows_that_stay_smooth(crowded: Site, window: 
     expect(first).to_have_attribute("data-exchange", "kraken")
     for word in ("Offline", "fra-kraken", "203.0.113.", "Ada Lovelace", "25", "read timed out"):
         expect(first).to_contain_text(word)
+    expect(first).to_contain_text("Incident, nobody has it")
+    expect(page.locator(".incident-short")).to_have_count(1)
     assert_accessible(page, "rows")
     busy_ms = page.evaluate(LONGEST_TASK)
     assert busy_ms < 500, f"{busy_ms} ms in one go"
@@ -61,4 +67,5 @@ def test_rows_fit_a_small_screen(crowded: Site, window: Windows) -> None:
     expect(page.locator("[data-exchange]")).to_have_count(200)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     expect(card(page, "kraken").locator(".badge")).to_be_in_viewport()
+    expect(card(page, "kraken").get_by_text("Incident, nobody has it")).to_be_in_viewport()
     assert facts(card(page, "kraken")) == {}

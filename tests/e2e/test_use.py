@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.records import STATES, publish, write_states
+from tests.e2e.alerts import acknowledge, channel, dead_channel, incident, mute, resolved, say, write_incidents
+from tests.e2e.records import STATES, ago, publish, write_states
 from tests.e2e.site import Site
-from tests.e2e.window import PHONE, Window, bar, card, healths
+from tests.e2e.window import PHONE, Window, bar, card, healths, incident_of, look_until
 
 Windows = Callable[..., Window]
 # What a person sees of the focus: an outline or a shadow, of it or of the label behind it
@@ -133,3 +134,30 @@ def test_small_screen_needs_no_sideways_scrolling(site: Site, window: Windows) -
     opened.context.set_offline(True)
     expect(bar(page)).to_be_visible()
     assert page.evaluate(WIDTH) <= 320
+
+
+def test_incidents_and_alerts_fit_a_small_screen(alerted: Site, window: Windows) -> None:
+    """At three in the morning: what, since when, who has it, and one safe action, within reach of a thumb."""
+    kraken = incident()
+    write_incidents(alerted, kraken, incident("okx", is_flapping=True, changes=5), resolved("htx"))
+    acknowledge(alerted, kraken, reason="a" * 200)
+    mute(alerted, kraken, reason="maintenance", minutes=7 * 1440)
+    reason = f"Discord says {'x' * 200}"
+    say(alerted.store, dead_channel(), channel("n" * 32, "dead", reason=reason, queued=3, oldest_unsent_at=ago(90)))
+    opened = window(alerted, **PHONE)
+    page = opened.page
+    for path in ("/notifications", "/network", "/network/kraken"):
+        opened.open(path)
+        look_until(page, incident_of(page, "kraken").is_visible, "the incident is there")
+        look_until(page, page.locator(".bar-alerts, .silence").is_visible, "nobody is told")
+        assert page.evaluate(WIDTH) <= 320, path
+        assert page.locator("button, summary, select, input:not(.unseen)").evaluate_all(SMALL) == []
+        for name in ("Take over Kraken", "Mute longer Kraken"):
+            page.get_by_role("button", name=name).click()
+            box = page.get_by_role("dialog").bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 320
+            assert page.get_by_role("dialog").evaluate("e => e.scrollWidth <= e.clientWidth")
+            assert page.locator("dialog button, dialog .choice-one, dialog input.field").evaluate_all(SMALL) == []
+            page.get_by_role("button", name="Cancel").click()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+
+from tests.support.waiting import wait_until
 
 EXPECTED = re.compile(r"Failed to load resource|net::ERR_")  # of a server or a store that is away on purpose
 PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True}
@@ -65,6 +68,31 @@ def facts(of: Locator) -> dict[str, str]:
 def bar(page: Page) -> Locator:
     """The bar that says what is wrong with the view itself."""
     return page.get_by_role("region", name="State of the live view")
+
+
+def alerts_bar(page: Page) -> Locator:
+    """The line that says that nobody would be told."""
+    return page.get_by_role("region", name="State of alerts")
+
+
+def of_channel(page: Page, name: str) -> Locator:
+    """The card of a channel."""
+    return page.locator(f'[data-channel="{name}"]')
+
+
+def incident_of(page: Page, name: str) -> Locator:
+    """The open incident of an exchange, on whichever page."""
+    return page.locator(f'[data-incident^="{name}-"]')
+
+
+def look_until(page: Page, fact: Callable[[], bool], description: str) -> None:
+    """Let the page ask again and again until it shows a fact, as if the network was just back: not every 5 s only."""
+
+    def looked() -> bool:
+        page.evaluate("window.dispatchEvent(new Event('online'))")
+        return fact()
+
+    wait_until(looked, description=description, every=0.2)
 
 
 def healths(page: Page) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 
 from perseus import candles, keys
 from perseus.errors import InvalidSymbols, PerseusError, VenueRefused
-from perseus.model import ConnectionState, Timeframe
+from perseus.model import ConnectionState, Timeframe, WarmupProgress
 from perseus.simulator.instruments import LISTED_MS
 from perseus.store import Store
 from tests.support.follower import DAY, FAST, MIDNIGHT, MINUTE, QUIETLY, following, report
@@ -43,6 +43,27 @@ async def test_after_the_warm_up_every_candle_is_the_exchanges(valkey: Server, s
         done = await report(store)
         assert (done.done, done.total, done.percent, done.failures) == (5, 5, 100.0, ())
         assert done.candles_fetched >= 5 * 2200
+
+
+async def test_symbols_are_counted_when_they_are_chosen(valkey: Server, store: Store, data_dir: Path) -> None:
+    """How many were asked for is a guess: nobody may read it on a card. Nor what is left of a warm-up that died."""
+    left = WarmupProgress(percent=44.0, eta_seconds=1.0, current_symbol="A-B", done=11, total=25, started_at="before")
+    valkey.call("SET", keys.warmup(BINANCE), msgspec.json.encode(left), "EX", keys.WARMUP_RUNNING_TTL_S)
+    async with running_simulator(start_ms=QUIETLY) as simulator:
+        await strike(simulator, "http", status=500)
+        async with following(simulator, store, valkey, data_dir, symbols=500) as follower:
+            await follower.reach(ConnectionState.WARMING)
+            await wait_until_async(lambda: follower.failed("500"), description="the exchange says nothing yet")
+            progress = await report(store)
+            assert (follower.symbol_count, progress.total, progress.done, progress.percent) == (0, 0, 0, 0.0)
+            simulator.faults.clear()
+            await wait_until_async(lambda: follower.symbol_count, description="the symbols are chosen")
+            assert follower.symbol_count < 500
+            await wait_until_async(partial(_reports, store, follower.symbol_count), description="the report has them")
+
+
+async def _reports(store: Store, count: int) -> bool:
+    return (await report(store)).total == count
 
 
 async def test_minutes_hours_and_days_close_as_the_exchange_closes_them(

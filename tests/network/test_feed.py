@@ -19,6 +19,7 @@ from perseus.network.feed import (
     merge,
     page,
     parse_cursor,
+    part,
     start,
 )
 from perseus.store import Entry
@@ -48,7 +49,10 @@ def all_pages(streams: Streams, *, count: int, wanted: Wanted | None = None) -> 
     while True:
         position = parse_cursor(cursor) if cursor else start(wanted)
         asked = count + 1 + LOOK_BACK
-        merged, rest = merge(read(streams, position, asked), asked=asked)
+        merged, rest = merge(
+            part(name, entries, asked=asked, wanted=Wanted())
+            for name, entries in read(streams, position, asked).items()
+        )
         answered = page([entry for entry in merged if wanted.takes(entry)], count=count, rest=rest)
         pages.append(answered.entries)
         cursor = answered.next_cursor

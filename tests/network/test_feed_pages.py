@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import time
 from itertools import count as counting
 
 import pytest
@@ -88,8 +90,8 @@ async def test_pages_lose_and_repeat_nothing(
     newest_ms = int(await store.time_ms()) - 1000
     await fill(store, of, dice, newest_ms=newest_ms, most=most)
     monkeypatch.setattr(feed_pages, "_LOGS", 6)
-    for entries_at_once in (40, 4000):
-        monkeypatch.setattr(feed_pages, "_ROUND_ENTRIES", entries_at_once)
+    for entries_at_once in (40, 500):
+        monkeypatch.setattr(feed_pages, "_AT_ONCE", entries_at_once)
         for wanted in (Wanted(), Wanted(events=frozenset({"rare"})), Wanted(until_ms=newest_ms - 3000)):
             count = dice.randint(3, 50)
             shown = [entry.order for entry in entries(await pages(store, of, count=count, wanted=wanted))]
@@ -143,7 +145,7 @@ async def test_rare_entry_far_below_is_found_by_going_on(
 ) -> None:
     """A page that has read enough for one answer ends early; its cursor goes on and never ends the list too soon."""
     monkeypatch.setattr(feed_pages, "_PAGE_ENTRIES", 300)
-    monkeypatch.setattr(feed_pages, "_ROUND_ENTRIES", 100)
+    monkeypatch.setattr(feed_pages, "_AT_ONCE", 100)
     of = [*SEEDED_EXCHANGES]
     await store.append(keys.log("kraken"), {"event": "rare"}, min_id=None)
     for n in range(600):
@@ -168,3 +170,39 @@ def test_position_right_above_an_entry_hides_no_name_that_goes_on() -> None:
     assert above.newest_for("binance") == "5-1"
     assert above.newest_for("binance_us") == "(5-1"
     assert above.newest_for("aaa") == "5-1"
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("logs", [1, 8, 200])
+async def test_search_of_a_rare_word_stops_nobody_and_ends(store: Store, logs: int) -> None:
+    """A third of a second of computing for one page kept every other client waiting; each page is bounded now."""
+    of = exchanges(logs)
+    newest_ms, per_log = int(await store.time_ms()) - 1000, 12_000 // logs
+    facts = [text for n in range(10) for text in (f"field{n}", "a value of some length")]
+    for exchange in of:
+        ids = (f"{newest_ms - 1000 * (per_log - n)}-0" for n in range(per_log))
+        await store.pipeline(*(("XADD", keys.log(exchange.name), entry_id, *facts) for entry_id in ids))
+    longest = 0.0
+    is_over = False
+
+    async def watch() -> None:
+        nonlocal longest
+        before = time.thread_time()
+        while not is_over:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            longest, before = max(longest, now - before), now
+
+    gc.disable()  # what it takes depends on all the tests before
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch())
+            began = time.thread_time()
+            found = await pages(store, of, count=50, wanted=Wanted(text="no such word"))
+            computed = time.thread_time() - began
+            is_over = True
+    finally:
+        gc.enable()
+    assert entries(found) == []
+    assert 3 <= len(found) <= 12
+    assert longest < computed / 5, (longest, computed)  # some 10 ms of 150; it was a third

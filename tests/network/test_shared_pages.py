@@ -12,6 +12,7 @@ import pytest
 from perseus import keys
 from perseus.errors import BadInput, NotCurrent, UnknownExchange
 from perseus.network import shared_pages
+from perseus.network.feed import Wanted
 from perseus.network.shared_pages import PageAsked
 from perseus.store import Store
 from tests.network.seeing import seeing
@@ -113,3 +114,18 @@ async def test_wrong_asking_is_refused_without_reading(proxy: FaultProxy, connec
             await seen.pages.page(PageAsked(cursor="x"))
         with pytest.raises(UnknownExchange):
             await seen.pages.page(PageAsked(exchange_name="x"))
+
+
+async def test_searches_take_turns(proxy: FaultProxy, connect: Callable[..., Store]) -> None:
+    """Twenty different ones at once must not add up to one long pause for everybody else; a plain page passes by."""
+    async with seeing(connect(proxy.url)) as seen:
+        await seen.cards()
+        await append(connect(proxy.url), "a")
+        proxy.hold_requests(containing=b"XREVRANGE")
+        words = ["a", "b", "a", "c"]
+        searches = [asyncio.create_task(seen.pages.page(PageAsked(wanted=Wanted(text=word)))) for word in words]
+        await wait_until_async(lambda: proxy.held_requests == 1, description="the first one waits for the store")
+        assert events(await seen.pages.page(PageAsked())) == ["a"]
+        assert not any(search.done() for search in searches)
+        proxy.release()
+        assert [events(page) for page in await asyncio.gather(*searches)] == [["a"], [], ["a"], []]

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from perseus import keys
 from perseus.errors import DatabaseUnavailable, NotCurrent, UnknownExchange
 from perseus.model import SEEDED_EXCHANGES, Exchange
+from perseus.network import snapshot
 from perseus.network.shared_pages import PageAsked
 from perseus.network.snapshot import MAX_AGE_S
 from perseus.store import Store
@@ -52,6 +54,30 @@ async def test_exchange_switched_off_is_asked_for_by_id(store: Store, valkey: Se
         assert json.loads(await seen.snapshot.exchange_status(3))["online"]
         with pytest.raises(UnknownExchange, match=r"kraken \(4\)"):
             await seen.snapshot.exchange_status(99)
+
+
+async def test_fault_of_ours_is_logged_when_it_begins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading a second fails the same way until somebody acts: a traceback each would fill the disk by then."""
+    tries = 0
+    fails: type[Exception] = TypeError
+
+    def broken(*_: object, **__: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise fails
+
+    async with seeing(store, every_s=0.01) as seen:
+        await seen.cards()
+        with capture_logs() as logs, monkeypatch.context() as patch:
+            patch.setattr(snapshot, "_encode", broken)
+            await wait_until_async(lambda: tries > 5, description="it fails time and again")
+            fails, tries = KeyError, 0
+            await wait_until_async(lambda: tries > 5, description="it fails in another way")
+        with pytest.raises(NotCurrent, match="KeyError"):
+            await seen.cards()
+        await seen.snapshot.next_turn()
+        assert await seen.cards()
+    assert [log["event"] for log in logs] == ["snapshot_failed", "network_not_seen", "snapshot_failed"]
 
 
 async def test_expiry_is_noticed_at_the_moment_it_is_due(store: Store, valkey: Server) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,18 +27,19 @@ from perseus.database.audit import Actor
 from perseus.database.engine import Database, open_database
 from perseus.model import Role
 from perseus.settings import load_settings
-from perseus.web.access import RULES, Access, check_rules
+from perseus.web.access import RULES, Access, check_rules, counted
 from perseus.web.errors import described
 from perseus.web.guard import Guard
 from perseus.web.identity import Caller, Identities
 from perseus.web.limits import Rate, RateLimit
 from perseus.web.login import Login
 from perseus.web.origins import names_of
-from perseus.web.proxies import TrustedProxies
+from perseus.web.proxies import TrustedProxies, client_key
 from perseus.web.router import ROUTER
 from perseus.web.serving import listen, serve
 from perseus.web.trpc import ConnectionInfo, Procedure, Router, Server, mutation, query, subscription
 from perseus.web.ui import AdminUI
+from perseus.web.uses import Uses
 from tests.support.clocks import TravellingClock
 
 PASSWORD = "correct horse battery staple"
@@ -188,27 +189,53 @@ async def _crash(_: Request) -> Response:
     raise RuntimeError("this text, with perseus_secretsecretsecret, is nobody's business")
 
 
+class Served(NamedTuple):
+    """What a site serves: procedures, who may call them, and on a database what they get for a caller."""
+
+    router: Router
+    rules: Mapping[str, Role]
+    contexts: Callable[[Database], Callable[[Caller], Any]]
+
+
+def _stand_ins_served() -> Served:
+    return Served(stand_ins(), RULES_HERE, lambda _: Context)
+
+
 @asynccontextmanager
 async def running_site(
-    database_url: str, *, directory: Path, settings: Mapping[str, str] | None = None, fresh_s: float = 3.0
+    database_url: str,
+    *,
+    directory: Path,
+    settings: Mapping[str, str] | None = None,
+    fresh_s: float = 3.0,
+    served: Served | None = None,
 ) -> AsyncIterator[Site]:
-    """Serve until the block ends. `settings` are given as flags."""
+    """Serve until the block ends: the stand-ins, unless told otherwise. `settings` are given as flags."""
+    router, rules, contexts = served or _stand_ins_served()
     clock = TravellingClock()
     settings_read = load_settings(flags={"RATE_LIMIT": "off", **(settings or {})}, environ={}, directory=directory)
     names = names_of(settings_read)
     async with await open_database(database_url) as database:
-        identities = Identities(database, names=names, clock=clock, fresh_s=fresh_s)
+        uses = Uses(database, clock=clock)
+        identities = Identities(database, uses, names=names, clock=clock, fresh_s=fresh_s)
         login = Login(database, identities, names=names, clock=clock)
-        router = stand_ins()
-        check_rules(router, RULES_HERE)
+        check_rules(router, rules)
         rate = settings_read.rate_limit
-        access = Access(identities, calls=_limit(rate, clock), rules=RULES_HERE)
+        access = Access(identities, rules=rules)
 
-        async def context(connection: ConnectionInfo) -> Context:
-            return Context(await identities.identify(connection.scope, connection.connection_params))
+        context_of = contexts(database)
+
+        async def context(connection: ConnectionInfo) -> Any:
+            return context_of(await identities.identify(connection.scope, connection.connection_params))
 
         server = Server(
-            router, context=context, authorize=access.authorize, describe_error=described, allow_origin=("*",)
+            router,
+            context=context,
+            authorize=access.authorize,
+            describe_error=described,
+            count=counted(_limit(rate, clock)),
+            client_of=client_key,
+            allow_origin=("*",),
         )
         routes = Routes(
             [
@@ -226,13 +253,14 @@ async def running_site(
         app = Guard(routes, names=names, proxies=proxies, door=_limit(rate, clock))
         async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
             serving = tasks.create_task(serve(app, door, stop=stop, close=server.close))
-            watching = tasks.create_task(identities.watch())
+            background = [tasks.create_task(identities.watch()), tasks.create_task(uses.run())]
             try:
                 yield Site(url, database, identities, login, clock, server, http)
             finally:
-                watching.cancel()
                 stop.set()
                 await serving
+                for task in background:
+                    task.cancel()
 
 
 def _limit(rate: int, clock: TravellingClock) -> RateLimit | None:

@@ -62,39 +62,36 @@ def everybody_may_everything(patch: Patch) -> None:
 @caught_by(table("who is viewer now"))
 def token_keeps_the_role_it_was_made_with(patch: Patch) -> None:
     """A demoted admin's old token does what they no longer may."""
-    find = tokens.find
-
-    async def uncapped(*args: Any, **named: Any) -> Any:
-        found = await find(*args, **named)
-        return found and found._replace(role=found.token.role)
-
-    patch.setattr(tokens, "find", uncapped)
+    _every_bearer(patch, lambda bearer: bearer._replace(role=bearer.token.role))
 
 
 @caught_by(table("token of an owner for a viewer"))
 def token_does_all_its_owner_may(patch: Patch) -> None:
     """The scope of a token is for show."""
-    find = tokens.find
+    _every_bearer(patch, lambda bearer: bearer._replace(role=bearer.admin.role))
 
-    async def unscoped(*args: Any, **named: Any) -> Any:
-        found = await find(*args, **named)
-        return found and found._replace(role=found.admin.role)
 
-    patch.setattr(tokens, "find", unscoped)
+def _every_bearer(patch: Patch, changed: Callable[[tokens.Bearer], tokens.Bearer]) -> None:
+    find_all = tokens.find_all
+
+    async def broken(*args: Any, **named: Any) -> dict[str, tokens.Bearer]:
+        return {secret: changed(bearer) for secret, bearer in (await find_all(*args, **named)).items()}
+
+    patch.setattr(tokens, "find_all", broken)
 
 
 @caught_by(table("viewer's expired token"))
 def tokens_last_for_ever(patch: Patch) -> None:
     """Nobody looks at the clock."""
-    find = tokens.find
-    patch.setattr(tokens, "find", lambda connection, secret, *, now_ms: find(connection, secret, now_ms=0))
+    find_all = tokens.find_all
+    patch.setattr(tokens, "find_all", lambda connection, secrets, *, now_ms: find_all(connection, secrets, now_ms=0))
 
 
 @caught_by(table("viewer's expired session"))
 def sessions_last_for_ever(patch: Patch) -> None:
     """Nor at that of the cookie."""
-    find = sessions.find
-    patch.setattr(sessions, "find", lambda connection, secret, *, now_ms: find(connection, secret, now_ms=0))
+    find_all = sessions.find_all
+    patch.setattr(sessions, "find_all", lambda connection, shown, *, now_ms: find_all(connection, shown, now_ms=0))
 
 
 @caught_by(table("viewer's session from another site"))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from sqlalchemy import event
 
 from perseus.database import admins, tokens
 from perseus.model import Role
 from perseus.web.credentials import Credential
 from perseus.web.identity import FRESH_S
+from perseus.web.stays import Stay
 from tests.support.waiting import wait_until_async
 from tests.web.asking import OK, by_events, by_get, by_socket
 from tests.web.matrix import COOKIE, bearer
@@ -76,13 +79,14 @@ async def test_a_client_that_asks_often_costs_one_look_up_in_three_seconds(
 ) -> None:
     """The database must not be on the path of every request; a hundred at once are one question."""
     token = await site.token(await site.admin("ada@example.org"), Role.VIEWER)
-    looked, real = [], tokens.find
+    looked: list[object] = []
+    real = tokens.find_all
 
-    async def counted(connection: object, secret: str, *, now_ms: int) -> object:
-        looked.append(now_ms)
-        return await real(connection, secret, now_ms=now_ms)  # type: ignore[arg-type]
+    async def counted(connection: Any, secrets: Mapping[str, object], *, now_ms: int) -> object:
+        looked.extend(secrets)
+        return await real(connection, secrets, now_ms=now_ms)
 
-    monkeypatch.setattr(tokens, "find", counted)
+    monkeypatch.setattr(tokens, "find_all", counted)
     assert set(await asyncio.gather(*(get(site, token) for _ in range(50)))) == {OK}
     assert len(looked) == 1
     site.clock.travel(FRESH_S)
@@ -128,6 +132,35 @@ async def test_event_stream_ends_when_its_token_is_revoked(site_database: str, t
             assert await by_events(site, FOLLOWED, bearer(token), None) == "UNAUTHORIZED revoked"
             assert len(site.identities._stays) == 1
         await wait_until_async(lambda: not site.identities._stays, description="the other stream is over, too")
+
+
+class _Open(Stay):
+    """A stream nobody really serves."""
+
+    def end(self) -> None:
+        """It is over."""
+
+
+async def test_many_open_streams_are_looked_at_in_a_few_queries(site: Site) -> None:
+    """One query for each of a thousand took so long that a revoked one was heard of too late."""
+    ada = await site.admin("ada@example.org")
+    now_ms = site.clock.wall_ms()
+    async with site.database.begin() as connection:
+        made = [
+            await tokens.create(connection, ada, name="x", role=Role.VIEWER, by=BY, now_ms=now_ms) for _ in range(600)
+        ]
+        for _, token in made:
+            await tokens.note_use(connection, token.id, now_ms=now_ms)
+    secrets = [secret for secret, _ in made]
+    was = (await site.identities._look_up_all([Credential("token", secrets[0])])).popitem()[1]
+    site.identities._stays |= {_Open(): (Credential("token", secret), was) for secret in secrets}
+    await site.revoke(secrets[7])
+    asked: list[str] = []
+    event.listen(site.database._engine.sync_engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    await site.identities._end_those_out()
+    assert set(secrets) - {shown.secret for shown, _ in site.identities._stays.values()} == {secrets[7]}
+    assert len([sql for sql in asked if sql.startswith("SELECT")]) <= 6
+    site.identities._stays.clear()
 
 
 async def test_socket_is_closed_when_its_session_ends(site_database: str, tmp_path: Path) -> None:

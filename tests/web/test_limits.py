@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from perseus.errors import TooOften
 from perseus.model import Role
 from perseus.web.limits import SLOTS, Backoff, LoginLimit, Rate, RateLimit
 from perseus.web.proxies import TrustedProxies, client_key
+from perseus.web.trpc import Limits
 from tests.support.clocks import ManualClock
 from tests.web.matrix import bearer
 from tests.web.site import PASSWORD, Site, fetch, running_site, sign_in
@@ -164,13 +167,13 @@ async def test_rate_limit_holds_over_the_wire(site_database: str, tmp_path: Path
 
 async def test_each_call_of_a_batch_counts(site_database: str, tmp_path: Path) -> None:
     """Twenty calls in one request are twenty."""
-    async with running_site(site_database, directory=tmp_path, settings={"RATE_LIMIT": "30"}) as site:
+    async with running_site(site_database, directory=tmp_path, settings={"RATE_LIMIT": "12"}) as site:
         token = await site.token(await site.admin("ada@example.org"), Role.VIEWER)
         batch = ",".join(["test.viewer.query"] * 20)
-        got = [await fetch(site, f"/trpc/{batch}?batch=1", headers=bearer(token)) for _ in range(2)]
-        said = ["ok" if "result" in each else each["error"]["data"]["code"] for answer in got for each in answer.json]
-        assert said == ["ok"] * 30 + ["TOO_MANY_REQUESTS"] * 10
-        assert got[1].json[-1]["error"]["data"]["retryAfter"] == 1
+        got = (await fetch(site, f"/trpc/{batch}?batch=1", headers=bearer(token))).json
+        said = ["ok" if "result" in each else each["error"]["data"]["code"] for each in got]
+        assert said == ["ok"] * 12 + ["TOO_MANY_REQUESTS"] * 8
+        assert got[-1]["error"]["data"]["retryAfter"] == 1
 
 
 async def test_each_call_of_a_socket_counts(site_database: str, tmp_path: Path) -> None:
@@ -178,10 +181,24 @@ async def test_each_call_of_a_socket_counts(site_database: str, tmp_path: Path) 
     async with running_site(site_database, directory=tmp_path, settings={"RATE_LIMIT": "30"}) as site:
         token = await site.token(await site.admin("ada@example.org"), Role.VIEWER)
         async with site.http.ws_connect(f"{site.url}/trpc", headers=bearer(token)) as socket:
-            for number in range(40):
-                await socket.send_json({"id": number, "method": "query", "params": {"path": "test.viewer.query"}})
+            calls = [{"id": n, "method": "query", "params": {"path": "test.viewer.query"}} for n in range(40)]
+            await socket.send_json(calls)
             said = [await socket.receive_json() for _ in range(40)]
         assert sum("error" in each for each in said) == 10
+
+
+async def test_what_is_refused_counts_too(site_database: str, tmp_path: Path) -> None:
+    """Also of nobody: paths that do not exist, and frames that cannot be read, were free."""
+    async with running_site(site_database, directory=tmp_path, settings={"RATE_LIMIT": "12"}) as site:
+        got = (await fetch(site, f"/trpc/{','.join(['no.such'] * 20)}?batch=1")).json
+        codes = [each["error"]["data"]["code"] for each in got]
+        assert codes == ["NOT_FOUND"] * 12 + ["TOO_MANY_REQUESTS"] * 8
+        token = await site.token(await site.admin("ada@example.org"), Role.VIEWER)
+        async with site.http.ws_connect(f"{site.url}/trpc", headers=bearer(token)) as socket:
+            for _ in range(30):
+                await socket.send_str("garbage")
+            said = {(await socket.receive_json())["error"]["data"]["code"] for _ in range(30)}
+        assert said == {"PARSE_ERROR", "TOO_MANY_REQUESTS"}
 
 
 async def test_guessing_a_password_is_slowed_down(site: Site) -> None:
@@ -216,3 +233,21 @@ async def test_behind_a_trusted_proxy_clients_are_told_apart(site_database: str,
             for number in range(24)
         ]
         assert statuses == [200] * 20 + [429] * 4
+
+
+async def test_waiting_sockets_of_one_client_keep_nobody_else_out(site_database: str, tmp_path: Path) -> None:
+    """Two thousand that never say who they are were all the server keeps: one client closed it for everybody."""
+    settings = {"TRUSTED_PROXIES": "127.0.0.1"}
+    most = Limits().client_sockets_waiting
+    async with running_site(site_database, directory=tmp_path, settings=settings) as site, AsyncExitStack() as stack:
+
+        async def wait_as(address: str) -> None:
+            url = f"{site.url}/trpc?connectionParams=1"
+            await stack.enter_async_context(site.http.ws_connect(url, headers={FORWARDED: address}))
+
+        for number in range(most):
+            await wait_as(f"2001:db8::{number:x}")
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await wait_as("2001:db8::ffff")  # the same /64
+        assert refused.value.status == 429
+        await wait_as("2001:db8:1::1")

@@ -15,7 +15,6 @@ import pytest
 from starlette.applications import Starlette
 
 from perseus.model import Role
-from perseus.web.identity import Identities
 from perseus.web.origins import OurNames
 from perseus.web.ui import BUILT, FOR_EVER, AdminUI
 from tests.web.site import PASSWORD, Site, cookie_in, fetch, sign_in
@@ -39,7 +38,7 @@ def addresses(page: str) -> list[str]:
     return re.findall(r'(?:src|href)="([^"]+)"', page)
 
 
-@pytest.mark.parametrize("path", ["/network", "/network/kraken", "/network/kraken/no/such/page"])
+@pytest.mark.parametrize("path", ["/network", "/network/kraken", "/network/kraken/no/such/page", "/notifications"])
 async def test_page_finds_its_files_from_every_address(site: Site, cookie: dict[str, str], path: str) -> None:
     """A page that is opened deep, or loaded anew there, must not look for its script beside itself."""
     page = await fetch(site, path, headers=cookie | TYPED)
@@ -151,6 +150,19 @@ async def test_start_page_is_the_network(site: Site) -> None:
         assert (got.status, urljoin(f"/perseus{path}", got.headers["location"])) == (307, "/perseus/network")
 
 
+@pytest.mark.parametrize("headers", [TYPED, LINKED])
+async def test_address_comes_back_in_small_answers_only(site: Site, headers: dict[str, str]) -> None:
+    """Each slash adds to every address in the page: 60 kB asked for became half a megabyte, for anybody."""
+    page = await fetch(site, "/network", headers=LINKED)
+    for path in ("/network" + "/" * 60_000, "/network/" + "a" * 60_000, "/network?" + "%22" * 20_000):
+        got = await fetch(site, path, headers=headers)
+        assert (got.status, len(got.text) < 200) == (414, True)
+    for path in ("/network" + "/" * 2000, "/login?next=/" + "%26" * 20_000):
+        got = await fetch(site, path, headers=headers)
+        assert len(got.text) < len(page.text) + 2000
+        assert sum(map(len, got.headers.values())) < 4000
+
+
 async def test_file_of_another_version_is_not_found(site: Site) -> None:
     """Not the page: a browser would take HTML for a script and keep it for ever."""
     for name in ("index-00000000.js", "..%2Findex.html", "index-00000000.js.br"):
@@ -162,9 +174,7 @@ async def test_file_of_another_version_is_not_found(site: Site) -> None:
 @pytest.fixture
 async def unbuilt(site: Site, tmp_path: Path) -> Starlette:
     """The routes of an installation without the UI."""
-    names = OurNames()
-    identities = Identities(site.database, names=names, clock=site.clock)
-    return Starlette(routes=AdminUI(identities, names=names, built=tmp_path / "nothing").routes())
+    return Starlette(routes=AdminUI(site.identities, names=OurNames(), built=tmp_path / "nothing").routes())
 
 
 async def test_installation_without_the_ui_says_so(unbuilt: Starlette) -> None:

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { catchUp } from '../src/activity/catchUp';
+import { catchUp, notBelow } from '../src/activity/catchUp';
 import { fileName, fileOf } from '../src/activity/exporting';
 import { askedOf, filtersOf, isFiltered, NO_FILTERS, queryOf } from '../src/activity/filters';
 import { happened, pictureOf } from '../src/activity/happened';
@@ -97,4 +97,13 @@ test('a field for a moment holds it in the zone that is shown', () => {
 
 test('an entry is named by its id and its exchange', () => {
   expect(keyOf(entry('1-0'))).toBe('1-0@kraken');
+});
+
+test('looks for what is rare no further back than it has looked', () => {
+  const rare = { text: 'rare' };
+  expect(notBelow({}, '5000-0')).toEqual({});
+  expect(notBelow(rare, undefined, null)).toEqual(rare);
+  expect(notBelow(rare, '5000-0', '7000-3@kraken').since).toBe('1970-01-01T00:00:07.000Z');
+  expect(notBelow({ events: ['error'], since: '1970-01-01T00:00:09Z' }, '5000-0').since).toBe('1970-01-01T00:00:09.000Z');
+  expect(notBelow(rare, '99999999999999999999-0')).toEqual(rare);
 });

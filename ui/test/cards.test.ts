@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { factsOf, sinceOf } from '../src/network/facts';
 import { budget, freshnessOf, heartbeatOf, leaseLeft } from '../src/network/heartbeat';
+import { warmupOf, warmupWords } from '../src/network/WarmupBar';
 import { inOrder, sorted } from '../src/network/sorting';
 import { ago, card, NOW, offline, status } from './cards';
 
@@ -24,13 +25,32 @@ test('a held order stays although what it shows changes, and new exchanges come 
 
 test('an offline card keeps everything that is known', () => {
   const facts = factsOf(offline('kraken', 60_000));
-  expect(facts).toMatchObject({ isLastKnown: true, hostname: 'fra-2', ip: '203.0.113.7', state: 'active', symbolCount: null });
+  expect(facts).toMatchObject({ isLastKnown: true, hostname: 'fra-2', ip: '203.0.113.7', state: 'active', symbols: null });
   expect(facts?.lastSeenAt).toBe(NOW - 60_000);
 });
 
 test('what only the log tells was last seen when the entry says', () => {
   const facts = factsOf(offline('kraken', 0, { lastKnown: { source: 'log', timestamp: ago(90_000), hostname: 'fra-2' } }));
   expect(facts?.lastSeenAt).toBe(NOW - 90_000);
+});
+
+test('no number stands where symbols are yet to be chosen', () => {
+  const loading = status({ connectionState: 'warming', symbolCount: 0 });
+  expect(factsOf(card({ health: 'transition', status: loading }))?.symbols).toBe('loading');
+  expect(factsOf(card({ status: status({ symbolCount: 0 }) }))?.symbols).toBe(0);
+  expect(factsOf(offline('kraken', 0, { lastKnown: { source: 'last', connectionState: 'warming', symbolCount: 0 } }))?.symbols).toBeNull();
+  const warmup = { percent: 0, etaSeconds: null, currentSymbol: null, done: 0, total: 0, failures: [], startedAt: ago(0), finishedAt: null, candlesFetched: 0, candlesKept: 0 };
+  expect(warmupWords(warmup)).toBe('Loading symbols');
+  expect(warmupWords({ ...warmup, total: 25 })).toBe('0 % · 0 of 25 symbols');
+});
+
+test('only a warm-up under way is shown as one', () => {
+  const warmup = { percent: 44, etaSeconds: null, currentSymbol: null, done: 11, total: 25, failures: [], startedAt: ago(0), finishedAt: null, candlesFetched: 0, candlesKept: 0 };
+  const shown = (connectionState: 'warming' | 'starting', finishedAt: string | null) =>
+    warmupOf(card({ health: 'transition', status: status({ connectionState }), warmup: { ...warmup, finishedAt } }));
+  expect(shown('warming', null)?.done).toBe(11);
+  expect(shown('starting', null)).toBeNull();
+  expect(shown('warming', ago(0))).toBeNull();
 });
 
 test('never served: nothing is known', () => {

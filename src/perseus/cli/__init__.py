@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "candles": ("perseus.cli.candles:candles", "The candles an instance keeps."),
     "start": ("perseus.cli.control:start", "Ask an instance to start its work."),
     "stop": ("perseus.cli.control:stop", "Ask an instance to stop its work; its process stays."),
+    "incidents": ("perseus.cli.incidents:incidents", "What is not served although it should be, and who knows of it."),
     "exchanges": ("perseus.cli.exchanges:exchanges", "Which exchanges the network knows, and which should run."),
     "admins": ("perseus.cli.admins:admins", "Who may look and command: passwords, login links, API tokens."),
     "doctor": ("perseus.cli.doctor:doctor", "What is wrong with store, database and settings, and how to fix it."),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from perseus.cli import tokens
-from perseus.cli.data import Change, changing
+from perseus.cli.data import Change, changing, looking
 from perseus.cli.options import database_options
 from perseus.cli.output import columns, echo_json, say
 from perseus.errors import BadUsage
@@ -55,10 +56,7 @@ def list_(*, as_json: bool, settings: Settings) -> int:
     """Every admin, by e-mail address."""
     from perseus.database import admins
 
-    async def work(change: Change) -> list[Admin]:
-        return await admins.read_all(change.connection)
-
-    found = changing(settings, work)
+    found = looking(settings, admins.read_all)
     if as_json:
         echo_json(msgspec.json.encode(AdminsView(admins=found)))
         return 0
@@ -168,10 +166,7 @@ def audit(*, count: int, as_json: bool, settings: Settings) -> int:
     """Who changed what: the newest entries of the audit log, newest first."""
     from perseus.database import audit
 
-    async def work(change: Change) -> list[AuditEntry]:
-        return await audit.entries(change.connection, count=count)
-
-    found = changing(settings, work)
+    found = looking(settings, partial(audit.entries, count=count))
     if as_json:
         echo_json(msgspec.json.encode(AuditView(entries=found)))
         return 0

@@ -1,4 +1,4 @@
-"""What the commands that change the database share: who does it, when, and on which database."""
+"""What the commands on the database share: which database it is, and who changes it when."""
 
 from __future__ import annotations
 
@@ -30,9 +30,21 @@ def changing(settings: Settings, work: Callable[[Change], Awaitable[T]]) -> T:
     return asyncio.run(_changing(settings, work))
 
 
+def looking(settings: Settings, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    """The same for work that only reads: it waits for nobody who writes."""
+    return asyncio.run(_looking(settings, work))
+
+
 async def _changing(settings: Settings, work: Callable[[Change], Awaitable[T]]) -> T:
     from perseus.database.audit import Actor
     from perseus.database.engine import open_database
 
     async with await open_database(settings.database_url) as database, database.begin() as connection:
         return await work(Change(connection, Actor(name=person()), SystemClock().wall_ms()))
+
+
+async def _looking(settings: Settings, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    from perseus.database.engine import open_database
+
+    async with await open_database(settings.database_url) as database, database.reading() as connection:
+        return await work(connection)

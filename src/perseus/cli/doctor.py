@@ -11,6 +11,7 @@ from typing import NamedTuple
 import click
 import msgspec
 
+from perseus.cli.alerts import check_alerts
 from perseus.cli.host import check_host
 from perseus.cli.leases import check_holders, check_timing
 from perseus.cli.options import reading, settings_options
@@ -52,11 +53,12 @@ class DoctorView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class _Diagnosis(NamedTuple):
-    """What is said of the store and of its leases. `exit_code`: 0, or why the store could not be looked at."""
+    """What is said of the store, its leases and alerts. `exit_code`: 0, or why the store could not be looked at."""
 
     store: list[Finding]
     leases: list[Finding]
     exit_code: int
+    alerts: tuple[Finding, ...] = ()
 
 
 @click.command()
@@ -71,7 +73,7 @@ def doctor(*, as_json: bool, settings: Settings) -> int:
     of_host = check_host(settings)
     diagnosis = asyncio.run(_diagnosis(settings))
     of_database = [asyncio.run(_database(settings))]
-    findings = [*diagnosis.store, *diagnosis.leases, *of_database, *of_host]
+    findings = [*diagnosis.store, *diagnosis.leases, *diagnosis.alerts, *of_database, *of_host]
     refused = any(finding.severity in _KEEPS_FROM_RUNNING for finding in findings)
     exit_code = diagnosis.exit_code or int(refused)
     if as_json:
@@ -81,6 +83,7 @@ def doctor(*, as_json: bool, settings: Settings) -> int:
     parts = (
         ("The store", diagnosis.store),
         ("Leases", diagnosis.leases),
+        *([("Alerts", diagnosis.alerts)] if diagnosis.alerts else []),
         ("The database", of_database),
         ("This host", of_host),
     )
@@ -108,13 +111,14 @@ async def _diagnosis(settings: Settings) -> _Diagnosis:
     try:
         async with reading(settings) as store:
             try:
-                usable, holders = await asyncio.gather(
+                usable, holders, alerts = await asyncio.gather(
                     check_usable(store, clock=SystemClock(), timing=timing, replicas=settings.store_wait_replicas),
                     check_holders(store, timing),
+                    check_alerts(store),
                 )
             except StoreDenied as error:
                 return _Diagnosis([_denied(error, store)], [said], error.exit_code)
-            return _Diagnosis([fine("store", f"{store.url} answers."), *usable], [said, *holders], 0)
+            return _Diagnosis([fine("store", f"{store.url} answers."), *usable], [said, *holders], 0, (alerts,))
     except StoreUnavailable as error:
         if settings.is_embedded:
             return _Diagnosis([await _embedded_could_run(settings)], [said], error.exit_code)

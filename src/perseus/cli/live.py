@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from perseus.cli.output import painted
-from perseus.cli.words import block, duration, headline, progress, symbols, word
+from perseus.cli.output import painted, wrapped
+from perseus.cli.words import block, duration, headline, progress, symbols, under_way, word
 from perseus.clock import iso
 from perseus.errors import PerseusError
 from perseus.network.cards import Card
@@ -27,6 +27,7 @@ class LiveView:
         self._notes: list[str] = []
         self._said: dict[str, str] = {}
         self._last: Observation | None = None
+        self._warning: str | None = None
         self._blind_since: float | None = None
         self._is_terminal = sys.stdout.isatty()
         self._drawn = False
@@ -50,6 +51,12 @@ class LiveView:
                 click.echo(f"The store cannot be read, so nothing is known about the network: {error}")
         if self._is_terminal:
             self._draw(blind=str(error))
+
+    def warn(self, text: str | None) -> None:
+        """Say this below the cards, from the next view on, until there is something else to say, or nothing."""
+        if text != self._warning and text is not None and not self._is_terminal:
+            click.echo(text)
+        self._warning = text
 
     def introduce(self, text: str) -> None:
         """What a person should know at once; on a terminal the footer says it."""
@@ -75,6 +82,9 @@ class LiveView:
             lines.append(painted(headline(self._last.cards, observed_ms=self._last.store_ms), bold=True))
         for card in self._last.cards if self._last else ():
             lines += ["", *block(card, now_ms=card.observed_ms)]
+        if self._warning is not None:
+            warning = wrapped(self._warning, stream=sys.stdout)
+            lines += ["", *(painted(line, "yellow") for line in warning.splitlines())]
         lines += ["", *self._notes, *self.footer]
         start = _HOME if self._drawn else "\x1b[2J" + _HOME
         self._drawn = True
@@ -82,20 +92,23 @@ class LiveView:
 
     def _say_changes(self, observation: Observation) -> None:
         for card in observation.cards:
-            summary = _summary(card)
-            if summary != self._said.get(card.exchange.name):
-                self._said[card.exchange.name] = summary
-                click.echo(f"{iso(observation.store_ms)[11:19]}Z {summary}")
+            line = summary(card)
+            if line != self._said.get(card.exchange.name):
+                self._said[card.exchange.name] = line
+                click.echo(f"{iso(observation.store_ms)[11:19]}Z {line}")
         sys.stdout.flush()
 
 
-def _summary(card: Card) -> str:
+def summary(card: Card) -> str:
     """What a line would say; two that differ are worth a new line."""
     parts = [f"{card.exchange.name}: {word(card)}"]
     status = card.status
-    if status is not None and word(card) == "warming" and card.warmup is not None:
-        step = int(card.warmup.percent // PERCENT_STEP * PERCENT_STEP)
-        parts.append(f"{step} % of {symbols(card.warmup.total)}" if step < 100 else progress(card.warmup))
+    warmup = under_way(card)
+    if warmup is not None and warmup.total and warmup.percent < 100:
+        step = int(warmup.percent // PERCENT_STEP * PERCENT_STEP)
+        parts.append(f"{step} % of {symbols(warmup.total)}")
+    elif warmup is not None:
+        parts.append(progress(warmup))
     elif status is not None and status.symbol_count:
         parts.append(symbols(status.symbol_count))
     if status is not None and status.last_error:

@@ -37,7 +37,9 @@ class ExchangeName(click.ParamType[Exchange]):
             from perseus.exchanges import ADAPTERS
 
             raise UnknownExchange(
-                f'Perseus cannot run "{value}": it has adapters for {", ".join(ADAPTERS)}. Nothing was started.',
+                f'Perseus has no adapter for "{value}"; it has them for {", ".join(ADAPTERS)}. Nothing was started. If '
+                f"it is an exchange that was added to the network, a Python program of your own can serve it: "
+                f'`perseus.instance("{value}", id=ID)`, with the ID that `perseus exchanges list` shows.',
                 name=value,
             ) from unknown
 

@@ -37,18 +37,18 @@ def serve(*, host: str | None, port: str | None, store: str | None, database: st
 
 
 async def _serve(settings: Settings) -> None:
-    import structlog
-
-    from perseus.cli.door import opened
-    from perseus.cli.supervision import supervised
-
-    log = structlog.get_logger()
-
-    def recorded(dead: InstanceStatus) -> None:
-        facts = {"hostname": dead.hostname, "last_heartbeat": dead.last_heartbeat}
-        log.warning("instance_lost", exchange=dead.exchange_name, **facts)
-
     with stop_event(insisting=ENDING) as stop:  # nothing is held here that an abrupt end would leave behind
+        import structlog  # loaded in here: a Ctrl-C meanwhile must not cut off what is just being opened
+
+        from perseus.cli.door import opened
+        from perseus.cli.supervision import supervised
+
+        log = structlog.get_logger()
+
+        def recorded(dead: InstanceStatus) -> None:
+            facts = {"hostname": dead.hostname, "last_heartbeat": dead.last_heartbeat}
+            log.warning("instance_lost", exchange=dead.exchange_name, **facts)
+
         async with (
             running_store(settings) as store,
             opened(

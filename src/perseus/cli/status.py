@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
+from perseus.cli.alerts import look_at, remark
 from perseus.cli.options import known_exchanges, reading, settings_options
-from perseus.cli.output import echo_json, say
+from perseus.cli.output import echo_json, painted, say, wrapped
 from perseus.cli.signals import run_until_signal
+from perseus.clock import iso
+from perseus.errors import PerseusError
 from perseus.model import Exchange, exchange_named
-from perseus.network.cards import Card, Health
+from perseus.network.cards import Card, CardView, Health, view
 from perseus.settings import Settings
 
+if TYPE_CHECKING:
+    from perseus import alerting
+    from perseus.alerting import Alerting
+    from perseus.network.observe import Observation
+
 EVERY_S = 1.0
+
+
+class StatusView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `perseus status --json` prints."""
+
+    instances: Sequence[CardView]
+    server_time: str
+    alerts: alerting.StatusView | None
 
 
 @click.command()
@@ -38,43 +57,57 @@ def status(exchange: str | None, as_json: bool, watch: bool, settings: Settings)
 
 async def _once(settings: Settings, exchanges: Sequence[Exchange], *, as_json: bool, is_whole_network: bool) -> int:
     from perseus.cli.words import block, headline
-    from perseus.network.observe import Network, Observation, encode_instances
+    from perseus.network.observe import Network, Observation
 
     async with reading(settings) as store:
-        observation = await Network(store, exchanges=exchanges).observe()
+        observation, alerts = await asyncio.gather(Network(store, exchanges=exchanges).observe(), look_at(store))
     cards = shown(observation.cards) if is_whole_network else observation.cards
     if as_json:
-        echo_json(encode_instances(Observation(cards, observation.store_ms)))
-    else:
-        click.echo(headline(cards, observed_ms=observation.store_ms))
-        for card in cards:
-            click.echo("\n".join(["", *block(card, now_ms=card.observed_ms)]))
+        echo_json(_encoded(Observation(cards, observation.store_ms), alerts))
+        return exit_code(cards)
+    click.echo(headline(cards, observed_ms=observation.store_ms))
+    for card in cards:
+        click.echo("\n".join(["", *block(card, now_ms=card.observed_ms)]))
+    if (silence := remark(alerts)) is not None:
+        click.echo(f"\n{painted(wrapped(silence, stream=sys.stdout), 'yellow')}")
     return exit_code(cards)
 
 
 async def _watch(settings: Settings, exchanges: Sequence[Exchange], *, as_json: bool) -> int:
     from perseus.cli.live import LiveView
     from perseus.errors import StoreUnavailable
-    from perseus.network.observe import Network, Observation, encode_instances
+    from perseus.network.observe import Network, Observation
 
-    view = LiveView()
+    live = LiveView()
     async with reading(settings) as store:
         network = Network(store, exchanges=exchanges)
         while True:
             try:
-                observation = await network.observe()
+                observation, alerts = await asyncio.gather(network.observe(), look_at(store))
             except StoreUnavailable as error:
                 if as_json:
                     say(str(error))
                 else:
-                    view.show_blind(error)
+                    live.show_blind(error)
             else:
                 cards = shown(observation.cards) if len(exchanges) > 1 else observation.cards
                 if as_json:
-                    echo_json(encode_instances(Observation(cards, observation.store_ms)))
+                    echo_json(_encoded(Observation(cards, observation.store_ms), alerts))
                 else:
-                    view.show(Observation(cards, observation.store_ms))
+                    live.warn(remark(alerts))
+                    live.show(Observation(cards, observation.store_ms))
             await asyncio.sleep(EVERY_S)
+
+
+def _encoded(observation: Observation, alerts: Alerting | PerseusError) -> bytes:
+    """The answer of `network.getInstances`, with that of `notify.getStatus` beside it; null: it cannot be told."""
+    return msgspec.json.encode(
+        StatusView(
+            instances=[view(card) for card in observation.cards],
+            server_time=iso(observation.store_ms),
+            alerts=None if isinstance(alerts, PerseusError) else alerts.view(),
+        )
+    )
 
 
 def shown(cards: Sequence[Card]) -> tuple[Card, ...]:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from perseus.cli.data import Change, changing
+from perseus.cli.data import Change, changing, looking
 from perseus.cli.options import database_options
 from perseus.cli.output import columns, echo_json, say
-from perseus.clock import unix_ms
+from perseus.clock import SystemClock, unix_ms
 from perseus.errors import BadUsage
 from perseus.model import Role
 from perseus.settings import Settings
 
 if TYPE_CHECKING:  # slow to import: only the commands do
     from perseus.database.admins import Admin
+    from perseus.database.engine import Transaction
     from perseus.database.tokens import Token
 
 _LASTS = re.compile(r"(?P<count>\d{1,5})(?P<unit>[hdwy])")
@@ -91,14 +92,13 @@ def tokens(*, email: str | None, as_json: bool, settings: Settings) -> int:
     """The API tokens of all admins, or of EMAIL: what they may do, until when, and when they were last used."""
     from perseus.database import admins, tokens
 
-    async def work(change: Change) -> list[TokenView]:
-        connection = change.connection
+    async def work(connection: Transaction) -> list[TokenView]:
         admin_id = None if email is None else (await admins.named(connection, email)).id
         owners = {admin.id: admin for admin in await admins.read_all(connection)}
         found = await tokens.read_all(connection, admin_id=admin_id)
-        return [_view(each, owners[each.admin_id], now_ms=change.now_ms) for each in found]
+        return [_view(each, owners[each.admin_id], now_ms=SystemClock().wall_ms()) for each in found]
 
-    views = changing(settings, work)
+    views = looking(settings, work)
     if as_json:
         echo_json(msgspec.json.encode(TokensView(tokens=views)))
         return 0

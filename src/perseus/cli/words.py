@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from perseus.cli.output import glyph, painted
 from perseus.clock import iso, unix_ms
-from perseus.model import InstanceStatus, WarmupProgress
+from perseus.model import ConnectionState, InstanceStatus, WarmupProgress
 from perseus.network.cards import Card, Health, LastKnown
 from perseus.network.feed import FeedEntry
 
@@ -30,6 +30,7 @@ _LOOKS = {
     Health.UNREADABLE: _Look("?", "?", "magenta", "unreadable"),
     Health.UNKNOWN: _Look("?", "?", "magenta", "unknown"),
 }
+_LOADING = "loading symbols"
 
 
 def duration(ms: float) -> str:
@@ -114,7 +115,7 @@ def _who(shown: InstanceStatus | LastKnown) -> str:
 def _how_fresh(card: Card, now_ms: int) -> str:
     """`25 symbols · heartbeat 12s ago · offline in 33s`, or when the instance was last seen and in which state."""
     shown = card.status or card.last_known
-    parts = [symbols(shown.symbol_count)] if shown and shown.symbol_count is not None else []
+    parts = [_how_many(shown)] if shown else []
     if card.status is not None:
         parts.append(f"heartbeat {duration(card.age_ms or 0)} ago")
         parts.append("no expiry" if card.expires_in_ms is None else f"offline in {duration(card.expires_in_ms)}")
@@ -125,6 +126,13 @@ def _how_fresh(card: Card, now_ms: int) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def _how_many(shown: InstanceStatus | LastKnown) -> str:
+    """`25 symbols`; before they are chosen no number: 0 would be none, and those asked for are not there yet."""
+    if shown.symbol_count == 0 and shown.connection_state in (ConnectionState.STARTING, ConnectionState.WARMING):
+        return _LOADING if isinstance(shown, InstanceStatus) else ""
+    return "" if shown.symbol_count is None else symbols(shown.symbol_count)
+
+
 def _host(hostname: str | None, ip: str | None) -> str:
     return f"{hostname} ({ip})" if hostname and ip else hostname or ip or ""
 
@@ -132,8 +140,9 @@ def _host(hostname: str | None, ip: str | None) -> str:
 def _remarks(card: Card, now_ms: int) -> list[str]:
     remarks = []
     shown: InstanceStatus | LastKnown | None = card.status or card.last_known
-    if card.status is not None and card.warmup is not None and word(card) in ("starting", "warming"):
-        remarks.append(f"warm-up {progress(card.warmup)}")
+    warmup = under_way(card)
+    if warmup is not None:
+        remarks.append(f"warm-up {progress(warmup)}")
     if shown is not None and shown.last_error:
         when = since(shown.last_error_at, now_ms=now_ms)
         remarks.append(f"last error{f' {when} ago' if when else ''}: {shown.last_error}")
@@ -147,8 +156,16 @@ def symbols(count: int) -> str:
     return f"{count} symbol{'' if count == 1 else 's'}"
 
 
+def under_way(card: Card) -> WarmupProgress | None:
+    """The warm-up that is under way, as far as it tells; what is left of the one before is none."""
+    is_now = card.status is not None and word(card) == ConnectionState.WARMING
+    return card.warmup if is_now and card.warmup and card.warmup.finished_at is None else None
+
+
 def progress(warmup: WarmupProgress) -> str:
-    """`44 % · 11 of 25 symbols · BTC-USDT · 12s left · 1 failed`."""
+    """`44 % · 11 of 25 symbols · BTC-USDT · 12s left · 1 failed`; `loading symbols` until it is known how many."""
+    if not warmup.total and warmup.finished_at is None:
+        return _LOADING
     parts = [f"{warmup.percent:.0f} %", f"{warmup.done} of {symbols(warmup.total)}", warmup.current_symbol or ""]
     if warmup.eta_seconds is not None and warmup.finished_at is None:
         parts.append(f"{duration(warmup.eta_seconds * 1000)} left")

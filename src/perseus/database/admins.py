@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 import msgspec
 from sqlalchemy import insert, select, update
@@ -53,6 +54,12 @@ async def by_id(connection: AsyncConnection, admin_id: int) -> Admin | None:
     """The admin of this id; None if there is none."""
     row = (await connection.execute(admin_columns().where(admins.c.id == admin_id))).one_or_none()
     return None if row is None else record(row, Admin)
+
+
+async def active_by_id(connection: AsyncConnection, ids: Collection[int]) -> dict[int, Admin]:
+    """Those of these admins that are not disabled, by id."""
+    wanted = admin_columns().where(admins.c.id.in_(ids), admins.c.is_active)
+    return {row.id: record(row, Admin) for row in await connection.execute(wanted)}
 
 
 async def by_email(connection: AsyncConnection, email: str) -> Admin | None:

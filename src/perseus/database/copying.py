@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from perseus.database import exchanges
 from perseus.database.engine import Database, open_database
-from perseus.database.tables import admins, audit, metadata
+from perseus.database.tables import admins, audit, incidents, metadata
 from perseus.errors import AlreadyExists, PerseusError
 from perseus.model import SEEDED_EXCHANGES
 from perseus.settings import load_settings
@@ -40,11 +40,15 @@ async def copy_everything(source: Database, target: Database) -> dict[str, int]:
 
 
 async def _check_unused(connection: AsyncConnection, *, url: str) -> None:
-    people, told = [
-        (await connection.execute(select(func.count()).select_from(table))).scalar_one() for table in (admins, audit)
+    people, told, outages = [
+        (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+        for table in (admins, audit, incidents)
     ]
-    if people or told or await exchanges.read_all(connection) != SEEDED_EXCHANGES:
-        raise AlreadyExists(f"The database {url} is in use ({people} admins). Nothing was copied; name an empty one.")
+    if people or told or outages or await exchanges.read_all(connection) != SEEDED_EXCHANGES:
+        raise AlreadyExists(
+            f"The database {url} is in use ({people} admins, {outages} incidents). Nothing was copied; name an empty "
+            f"one."
+        )
 
 
 def _past_the_last(table: str) -> TextClause:

@@ -50,12 +50,14 @@ class Database:
         await self.close()
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def begin(self, *, patience_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write: committed at the end of the block, undone if it raises.
 
+        On SQLite it waits for another writer, `patience_s` at most; cancelling it does not end that wait sooner.
         Raises: DatabaseUnavailable if the database fails.
         """
-        async with self._answering(), self._engine.begin() as connection:
+        options = {} if patience_s is None else {"perseus_patience_s": patience_s}
+        async with self._answering(), self._engine.execution_options(**options).begin() as connection:
             yield connection
 
     @asynccontextmanager
@@ -144,8 +146,12 @@ def _sqlite(file: Path, answer_timeout_s: float) -> AsyncEngine:
     def begin(connection: Connection) -> None:
         # Python would begin late, and not at all for CREATE TABLE. A writer takes its turn at once: a reader that
         # becomes one may have to fail instead.
-        reads = connection.get_execution_options().get("perseus_reads")
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        patience_s = options.get("perseus_patience_s", answer_timeout_s)
+        if connection.info.get("patience_s", answer_timeout_s) != patience_s:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
+            connection.info["patience_s"] = patience_s
+        connection.exec_driver_sql("BEGIN" if options.get("perseus_reads") else "BEGIN IMMEDIATE")
 
     event.listen(engine.sync_engine, "connect", configure)
     event.listen(engine.sync_engine, "begin", begin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,10 +14,7 @@ from perseus.database.audit import Actor
 from perseus.database.tables import exchanges
 from perseus.database.values import given_name, record
 from perseus.errors import AlreadyExists, BadUsage
-from perseus.model import Exchange, exchange_named
-
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_LARGEST_ID = 2**31 - 1
+from perseus.model import LARGEST_EXCHANGE_ID, Exchange, exchange_named, exchange_with
 
 
 async def read_all(connection: AsyncConnection) -> tuple[Exchange, ...]:
@@ -28,7 +24,7 @@ async def read_all(connection: AsyncConnection) -> tuple[Exchange, ...]:
 
 async def by_id(connection: AsyncConnection, exchange_id: int) -> Exchange | None:
     """The exchange of this id; None if there is none."""
-    if not 0 < exchange_id <= _LARGEST_ID:
+    if not 0 < exchange_id <= LARGEST_EXCHANGE_ID:
         return None
     row = (await connection.execute(select(exchanges).where(exchanges.c.id == exchange_id))).one_or_none()
     return None if row is None else record(row, Exchange)
@@ -39,15 +35,10 @@ async def add(connection: AsyncConnection, exchange: Exchange, *, by: Actor, now
 
     Raises: BadUsage for a value that cannot be; AlreadyExists naming the exchange with this id or name.
     """
-    if not 0 < exchange.id <= _LARGEST_ID:
-        raise BadUsage(f"The id {exchange.id} must be between 1 and {_LARGEST_ID}.")
-    if not _SLUG.fullmatch(exchange.name):
-        raise BadUsage(
-            f"The name {exchange.name!r} must have 1 to 32 of the characters a-z, 0-9, _ and -, the first one a letter "
-            f"or digit."
-        )
-    kept = msgspec.structs.replace(
-        exchange,
+    kept = exchange_with(
+        exchange.id,
+        exchange.name,
+        is_active=exchange.is_active,
         display_name=given_name(exchange.display_name, "The display name"),
         rest_url=_url(exchange.rest_url, "http", "https"),
         ws_url=_url(exchange.ws_url, "ws", "wss"),

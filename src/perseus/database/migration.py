@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from perseus.database.engine import Database
 
 _LOCK = 0x7065727365757300  # "perseus": one migration at a time among all hosts of a PostgreSQL server
-_OURS = ("exchanges", "admins", "api_tokens", "sessions", "login_links", "audit")
+_OURS = ("exchanges", "admins", "api_tokens", "sessions", "login_links", "audit", "incidents")
 
 
 async def is_up_to_date(database: Database) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from perseus.clock import iso
+from perseus.clock import iso, unix_ms
 from perseus.database import audit
 from perseus.database.audit import Actor
 from perseus.database.tables import sessions
@@ -65,15 +66,28 @@ async def open_session(
 
 async def find(connection: AsyncConnection, secret: str, *, now_ms: int) -> LoggedIn | None:
     """The session of this secret and its admin; None if it ended, expired, or the admin is disabled."""
+    return (await find_all(connection, {secret: 0}, now_ms=now_ms)).get(secret)
+
+
+async def find_all(connection: AsyncConnection, until_ms: Mapping[str, int], *, now_ms: int) -> dict[str, LoggedIn]:
+    """The session of each of these secrets, without those of which `find` would say None. Two queries, however many.
+
+    `until_ms`: by secret, until when a use that is yet to be kept lets it live.
+    """
     from perseus.database import admins
 
-    alive = (sessions.c.id == digest(secret), sessions.c.revoked_at.is_(None), sessions.c.expires_at > iso(now_ms))
-    row = (await connection.execute(select(sessions).where(*alive))).one_or_none()
-    if row is None:
-        return None
-    session = record(row, Session)
-    admin = await admins.by_id(connection, session.admin_id)
-    return LoggedIn(session, admin) if admin and admin.is_active else None
+    if not until_ms:
+        return {}
+    secret_of = {digest(secret): secret for secret in until_ms}
+    wanted = select(sessions).where(sessions.c.id.in_(secret_of), sessions.c.revoked_at.is_(None))
+    found = [record(row, Session) for row in await connection.execute(wanted)]
+    owners = await admins.active_by_id(connection, {session.admin_id for session in found})
+    return {
+        secret: LoggedIn(session, owner)
+        for session in found
+        if (owner := owners.get(session.admin_id))
+        and now_ms < max(unix_ms(session.expires_at), until_ms[secret := secret_of[session.id]])
+    }
 
 
 async def note_use(connection: AsyncConnection, session_id: str, *, now_ms: int, expires_ms: int | None = None) -> None:

@@ -19,6 +19,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    false,
+    text,
     true,
 )
 
@@ -32,8 +34,13 @@ _NAMES = {
 }
 metadata = MetaData(naming_convention=_NAMES)
 
-# "C": compared byte by byte, whatever language the PostgreSQL server was set up for
-moment = String(24).with_variant(String(24, collation="C"), "postgresql")
+
+def by_bytes(length: int) -> String:
+    """Text that is compared byte by byte, whatever language the PostgreSQL server was set up for."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+moment = by_bytes(24)
 sha256 = String(64)  # lowercase hex
 role = String(16)
 _ROLES = "role IN ('viewer', 'operator', 'owner')"
@@ -120,4 +127,45 @@ audit = Table(
     Index("ix_audit_at", "at"),
 )
 
-__all__ = ["admins", "api_tokens", "audit", "exchanges", "login_links", "metadata", "sessions"]
+# The notifier writes an outage, people write that they know of it; neither touches the other's columns. No foreign key:
+# an outage is on record also of an exchange this database does not know (it may have been restored from a backup).
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", by_bytes(96), primary_key=True),  # `<exchange name>-<stream id of the entry that opened it>`
+    Column("exchange_id", Integer, nullable=False),
+    Column("exchange_name", String(32), nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("since", moment, nullable=False),
+    Column("opened_at", moment, nullable=False),
+    Column("hostname", String(255), nullable=False),
+    Column("ip", String(64), nullable=False),
+    Column("admin_email", String(254), nullable=False),
+    Column("last_state", String(32), nullable=False),
+    Column("detail", String(500), nullable=False),
+    Column("is_flapping", Boolean, nullable=False, server_default=false()),
+    Column("changes", Integer, nullable=False, server_default="0"),
+    Column("resolved_at", moment),  # null: open
+    Column("resolution", String(16)),
+    Column("version", Integer, nullable=False, server_default="0"),  # the notifier's: an older one never lands later
+    Column("acknowledged_at", moment),
+    Column("acknowledged_by", String(254)),
+    Column("acknowledged_reason", String(500)),
+    Column("muted_until", moment),
+    Column("muted_by", String(254)),
+    Column("muted_reason", String(500)),
+    CheckConstraint("cause IN ('offline', 'lease_lost', 'lease_lapsed')", name="cause"),
+    CheckConstraint("resolution IN ('recovered', 'stopped', 'switched_off', 'unknown')", name="resolution"),
+    CheckConstraint("(resolved_at IS NULL) = (resolution IS NULL)", name="resolved"),
+    Index("ix_incidents_opened_at_id", "opened_at", "id"),
+    Index("ix_incidents_exchange_id_opened_at_id", "exchange_id", "opened_at", "id"),
+    Index(
+        "uq_incidents_open",
+        "exchange_id",
+        unique=True,
+        sqlite_where=text("resolved_at IS NULL"),
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+)
+
+__all__ = ["admins", "api_tokens", "audit", "exchanges", "incidents", "login_links", "metadata", "sessions"]

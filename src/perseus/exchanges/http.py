@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import aiohttp
 
 from perseus.errors import VenueRefused, VenueUnavailable
+from perseus.resolver import Resolver
 
 REQUEST_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 10.0
@@ -55,7 +56,8 @@ def excerpt(raw: bytes | str) -> str:
 def new_session() -> aiohttp.ClientSession:
     """A session whose requests cannot outlast their timeout."""
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
-    return aiohttp.ClientSession(timeout=timeout, headers={"User-Agent": "perseus"})
+    connector = aiohttp.TCPConnector(resolver=Resolver())
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, headers={"User-Agent": "perseus"})
 
 
 async def get(session: aiohttp.ClientSession, url: str, query: Mapping[str, str]) -> Answer:

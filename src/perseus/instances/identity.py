@@ -60,8 +60,10 @@ async def find_public_ip(urls: Sequence[str]) -> str | None:
     """
     import aiohttp
 
+    from perseus.resolver import Resolver
+
     timeout = aiohttp.ClientTimeout(total=PUBLIC_IP_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Resolver()), timeout=timeout) as session:
         for url in urls:
             try:
                 async with session.get(url) as response:

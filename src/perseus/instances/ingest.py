@@ -53,7 +53,8 @@ async def follow_market(
     market: _Market | None = None
     try:
         async with asyncio.TaskGroup() as connections:
-            async with me.warming(symbol_count=symbols if isinstance(symbols, int) else len(symbols)) as progress:
+            async with me.warming(symbol_count=0) as progress:  # how many were asked for is not how many there are
+                await progress.begin()
                 chosen = await _choose(me, adapter, symbols)
                 await me.set_symbol_count(len(chosen))
                 market = _Market(me, adapter, chosen, writer=writer)
@@ -122,6 +123,7 @@ class _Market:
 
     async def warm_up(self, progress: Progress) -> None:
         """Fetch history while the stream is already running; return once it is there and the first message came."""
+        await self._show(progress)
         await self._until(lambda: all(link.is_up for link in self.links.links), at_most_s=SUBSCRIBE_PATIENCE_S)
         async with self._at_work():
             while not self._is_warm_enough():

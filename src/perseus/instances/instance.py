@@ -16,7 +16,7 @@ import structlog
 
 from perseus import keys, lease
 from perseus.clock import Clock, StoreTime, iso
-from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StaleEpoch, StopRequested, StoreUnavailable
+from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StaleEpoch, StopRequested
 from perseus.instances.claiming import LOSS_RECORD_ATTEMPTS, Claiming, successor
 from perseus.instances.coordination import Coordination, settled
 from perseus.instances.fence import Fence
@@ -198,6 +198,7 @@ class Instance:
     async def warming(self, *, symbol_count: int) -> AsyncIterator[Progress]:
         """`warming` for the block; from `idle` by way of `starting`. The block is cancelled if the lease is lost.
 
+        `symbol_count`: 0 while nobody knows how many there will be; `set_symbol_count` and `Progress.update` say it.
         Raises out of the block: LeaseLost, StopRequested.
         """
         async with self.working():
@@ -207,16 +208,14 @@ class Instance:
             if self.state is not _WARMING:
                 await self._transition(_WARMING)
             progress = Progress(
+                self.exchange.name,
                 write=lambda value, ttl_s: self.write_value(keys.warmup(self.exchange.id), value, ttl_s=ttl_s),
                 clock=self.clock,
                 store_time=self.store_time,
                 total=symbol_count,
             )
             yield progress
-            try:
-                await progress.finish()
-            except StoreUnavailable as error:  # only the report is lost; the lease has its own deadline
-                log.warning("warmup_report_not_written", exchange=self.exchange.name, error=str(error))
+            await progress.finish()
 
     @asynccontextmanager
     async def active(self) -> AsyncIterator[None]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import structlog
 
 from perseus import keys
 from perseus.clock import Clock, StoreTime, iso
+from perseus.errors import StoreUnavailable
 from perseus.model import WarmupProgress
 
 WRITE_EVERY_S = 0.5
+
+log = structlog.get_logger()
 
 
 class Progress:
@@ -18,12 +22,14 @@ class Progress:
 
     def __init__(
         self,
+        exchange: str,
         *,
         write: Callable[[bytes, int], Awaitable[None]],
         clock: Clock,
         store_time: StoreTime,
         total: int,
     ) -> None:
+        self._exchange = exchange
         self._write = write
         self._clock = clock
         self._store_time = store_time
@@ -38,6 +44,10 @@ class Progress:
             started_at=iso(store_time.now_ms()),
         )
 
+    async def begin(self) -> None:
+        """Replace what the warm-up before has left: its numbers are not those of this one."""
+        await self._told(keys.WARMUP_RUNNING_TTL_S)
+
     async def update(
         self,
         *,
@@ -48,11 +58,13 @@ class Progress:
         candles_fetched: int = 0,
         candles_kept: int = 0,
     ) -> None:
-        """Take the numbers so far. Raises: LeaseLost, StaleEpoch, and what every call to the store raises."""
+        """Take the numbers so far; a `total` of 0: not known yet.
+
+        Raises: LeaseLost, StaleEpoch, and what every call to the store raises."""
         elapsed = self._clock.now() - self._began
         self.value = msgspec.structs.replace(
             self.value,
-            percent=round(100 * done / total, 1) if total else 100.0,
+            percent=round(100 * done / total, 1) if total else 0.0,
             eta_seconds=round(elapsed / done * (total - done), 1) if done else None,
             current_symbol=current_symbol,
             done=done,
@@ -73,4 +85,11 @@ class Progress:
             current_symbol=None,
             finished_at=iso(self._store_time.now_ms()),
         )
-        await self._write(msgspec.json.encode(self.value), keys.WARMUP_REPORT_TTL_S)
+        await self._told(keys.WARMUP_REPORT_TTL_S)
+
+    async def _told(self, ttl_s: int) -> None:
+        """Write it. With the store away only the report is lost: the lease has its own deadline."""
+        try:
+            await self._write(msgspec.json.encode(self.value), ttl_s)
+        except StoreUnavailable as error:
+            log.warning("warmup_report_not_written", exchange=self._exchange, error=str(error))

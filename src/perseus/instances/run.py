@@ -16,14 +16,22 @@ from typing import Any
 import structlog
 
 from perseus.clock import Clock, StoreTime, SystemClock
-from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StopRequested, StoreUnavailable
+from perseus.errors import (
+    BadUsage,
+    ExchangeClaimed,
+    LeaseLost,
+    PerseusError,
+    StopRequested,
+    StoreUnavailable,
+    UnknownExchange,
+)
 from perseus.instances.control import obey
 from perseus.instances.coordination import coordinating
 from perseus.instances.fence import Fence
 from perseus.instances.identity import Identity, find_public_ip
 from perseus.instances.instance import Instance
 from perseus.instances.lockfile import LockFile
-from perseus.model import ConnectionState, Exchange, exchange_named
+from perseus.model import SEEDED_EXCHANGES, ConnectionState, Exchange, exchange_with
 from perseus.settings import Settings, load_settings
 from perseus.store import Store
 from perseus.store.check import require_usable
@@ -241,17 +249,18 @@ async def _publish_ip(me: Instance, urls: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def instance(
-    exchange: str, *, store: str | None = None, settings: Settings | None = None
+    exchange: str, *, id: int | None = None, store: str | None = None, settings: Settings | None = None
 ) -> AsyncIterator[Instance]:
     """Claim an exchange for the block; leaving it stops, flushes the log and gives the exchange back.
 
+    `id`: under which the network knows it (`perseus exchanges list`), needed for one that was added to the network.
     `settings` default to what `perseus run` would use here (files, environment); `store` overrides its STORE_URL.
     A stop command ends the block quietly.
-    Raises: ExchangeClaimed if another instance holds it, UnknownExchange, BadConfiguration, StoreUnavailable; out of
-    the block: LeaseLost.
+    Raises: ExchangeClaimed if another instance holds it, UnknownExchange, BadUsage, BadConfiguration,
+    StoreUnavailable; out of the block: LeaseLost.
     """
-    known = settings or load_settings()
-    async with attached(setup_from(known, exchange_named(exchange), store_url=store)) as me:
+    served = _exchange(exchange, id)
+    async with attached(setup_from(settings or load_settings(), served, store_url=store)) as me:
         try:
             await me.claim()
             yield me
@@ -259,6 +268,26 @@ async def instance(
             log.info("stopped", exchange=exchange, by=stop.by)
         finally:
             await me.leave(by="the program")
+
+
+def _exchange(name: str, exchange_id: int | None) -> Exchange:
+    """The exchange a program names. Ids are for good: one of another exchange would be that one's lease."""
+    for seeded in SEEDED_EXCHANGES:
+        if seeded.name == name and exchange_id in (None, seeded.id):
+            return seeded
+        if seeded.name == name or seeded.id == exchange_id:
+            raise BadUsage(
+                f'"{name}" cannot have the id {exchange_id}: "{seeded.name}" has the id {seeded.id}. Nothing was '
+                f"claimed. `perseus exchanges list` tells the id of each exchange."
+            )
+    if exchange_id is None:
+        raise UnknownExchange(
+            f'"{name}" is none of the exchanges every network has ({", ".join(each.name for each in SEEDED_EXCHANGES)}'
+            f'). Nothing was claimed. If it was added, say under which id: `perseus.instance("{name}", id=ID)`, with '
+            f"the ID that `perseus exchanges list` shows.",
+            name=name,
+        )
+    return exchange_with(exchange_id, name)
 
 
 def setup_from(settings: Settings, exchange: Exchange, *, store_url: str | None = None) -> Setup:

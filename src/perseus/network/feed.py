@@ -85,10 +85,11 @@ class Wanted(NamedTuple):
 
     def takes(self, entry: FeedEntry) -> bool:
         """Whether the entry is to be shown."""
-        ms = entry.order[0]
         if self.events and entry.fields.get("event") not in self.events:
             return False
-        if (self.since_ms is not None and ms < self.since_ms) or (self.until_ms is not None and ms > self.until_ms):
+        if self.since_ms is not None and entry.order[0] < self.since_ms:
+            return False
+        if self.until_ms is not None and entry.order[0] > self.until_ms:
             return False
         needle = self.text.casefold()
         return not needle or any(needle in value.casefold() for value in entry.fields.values())
@@ -167,27 +168,34 @@ def start(wanted: Wanted) -> Cursor:
     return Cursor(wanted.until_ms, _ID_MAX, "~")
 
 
-def merge(
-    read: Mapping[str, Sequence[Entry]], *, asked: int, above: Iterable[Place] = ()
-) -> tuple[list[FeedEntry], Cursor | None]:
-    """Merge what was read of each stream below one position, with COUNT `asked`, into the part that is complete.
+class Part(NamedTuple):
+    """What is to be shown of one log's reading, and down to where that is complete; None: to the end of the log."""
 
-    `above`: how high streams reach that were not read; only what is above that is complete.
-    Returns it newest first and the position to read on from, None when every stream is exhausted. Repeated appends
-    are left out. `asked` must be more than LOOK_BACK: the oldest entries of a full stream only show what repeats.
+    entries: list[FeedEntry]
+    floor: Cursor | None
+
+
+def part(name: str, read: Sequence[Entry], *, asked: int, wanted: Wanted) -> Part:
+    """What is to be shown of what was read of a log, newest first, with COUNT `asked`. Repeated appends are left out.
+
+    `asked` must be more than LOOK_BACK: the oldest entries of a full reading only show what repeats.
     """
-    lowest: Cursor | None = None  # the place above which every stream has been read far enough
-    merged: list[FeedEntry] = []
-    for name, entries in read.items():
-        found = [FeedEntry(name, entry.id, entry.fields) for entry in entries]
-        merged += _without_repeats(found)
-        if len(entries) >= asked:
-            floor = Cursor(*found[-LOOK_BACK - 1].order)
-            lowest = floor if lowest is None else max(lowest, floor)
-    for place in above:
-        floor = Cursor.above(place)
-        lowest = floor if lowest is None else max(lowest, floor)
-    merged.sort(key=lambda entry: entry.order, reverse=True)
+    found = [FeedEntry(name, entry.id, entry.fields) for entry in read]
+    floor = Cursor(*found[-LOOK_BACK - 1].order) if len(found) >= asked else None
+    shown = _without_repeats(found)
+    return Part(shown if wanted == EVERYTHING else list(filter(wanted.takes, shown)), floor)
+
+
+def merge(parts: Iterable[Part], *, above: Iterable[Place] = ()) -> tuple[list[FeedEntry], Cursor | None]:
+    """Merge what was read of each log below one position into the piece of the feed that is complete.
+
+    `above`: how high logs reach that were not read; only what is above that is complete.
+    Returns it newest first and the position to read on from, None when every log is exhausted.
+    """
+    parts = list(parts)
+    floors = [part.floor for part in parts if part.floor is not None] + [Cursor.above(place) for place in above]
+    lowest = max(floors, default=None)
+    merged = sorted((entry for part in parts for entry in part.entries), key=_order, reverse=True)
     if lowest is not None:
         merged = [entry for entry in merged if entry.order >= lowest]
     return merged, lowest
@@ -200,14 +208,21 @@ def page(entries: Sequence[FeedEntry], *, count: int, rest: Cursor | None) -> Fe
     return FeedPage(list(entries), None if rest is None else str(rest))
 
 
+def _order(entry: FeedEntry) -> Place:
+    return entry.order
+
+
 def _without_repeats(newest_first: Sequence[FeedEntry]) -> list[FeedEntry]:
     """Leave out an entry whose original stands close below it."""
     kept = []
-    for i, entry in enumerate(newest_first):
-        identity = _identity(entry.fields)
-        below = newest_first[i + 1 : i + 1 + LOOK_BACK]
-        if identity is None or all(_identity(other.fields) != identity for other in below):
-            kept.append(entry)
+    nearest: dict[tuple[str, str, str], int] = {}  # below, by identity
+    for i in range(len(newest_first) - 1, -1, -1):
+        identity = _identity(newest_first[i].fields)
+        if identity is None or identity not in nearest or nearest[identity] - i > LOOK_BACK:
+            kept.append(newest_first[i])
+        if identity is not None:
+            nearest[identity] = i
+    kept.reverse()
     return kept
 
 

@@ -8,7 +8,7 @@ as those agree.) Of many logs only those that can reach the page are read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from perseus import keys
 from perseus.errors import PerseusError, UnreadableKey
@@ -19,22 +19,22 @@ from perseus.network.feed import (
     Cursor,
     FeedEntry,
     FeedPage,
+    Part,
     Place,
     Wanted,
     merge,
     page,
     parse_cursor,
+    part,
     start,
 )
 from perseus.store import Entry, Store
 from perseus.store.connection import parse_entries
 
-_ROUND_ENTRIES = 4000  # read at once, of all logs: so much is parsed without a pause
-_PAGE_ENTRIES = (
-    20_000  # and for one page: a rare filter must not hold the store for ever; the cursor goes on from there
-)
-_LOGS = 40  # read at once, those that reach highest
-_SHARE = 20  # entries of each of many logs: most have few on any page
+_AT_ONCE = 500  # entries read at once: so many are parsed without a pause, some 5 ms
+_LEAST = 10  # entries of each of many logs
+_LOGS = 200  # read for one piece of a page, those that reach highest
+_PAGE_ENTRIES = 5000  # and for one page: a rare filter must not hold the store for ever; the cursor goes on from there
 _LATER_MS = 2.0  # an entry further in the future was written under another clock
 
 
@@ -58,9 +58,10 @@ async def read_page(
         position = min(position, Cursor.above(top))
     found: list[FeedEntry] = []
     rest: Cursor | None = position
-    while rest is not None and len(found) < count and reader.entries_read < _PAGE_ENTRIES:
-        merged, rest = await reader.go_on(rest, oldest=oldest, share=count + 1 if wanted == EVERYTHING else None)
-        found += filter(wanted.takes, merged)
+    share = count + 1 if wanted == EVERYTHING else _AT_ONCE
+    while rest is not None and len(found) < count and reader.has_time:
+        shown, rest = await reader.go_on(rest, oldest=oldest, share=share, wanted=wanted)
+        found += shown
     return page(found, count=count, rest=rest)._replace(unreadable=reader.unreadable)
 
 
@@ -76,7 +77,12 @@ class _Reader:
         self._names = [exchange.name for exchange in exchanges]
         self.heights: dict[str, Place] = {}
         self.unreadable: dict[str, str] = {}
-        self.entries_read = 0
+        self._entries_read = self._last_read = 0
+
+    @property
+    def has_time(self) -> bool:
+        """Whether another piece may be read for this page; the first one always may."""
+        return self._entries_read + self._last_read <= _PAGE_ENTRIES
 
     async def begin(self, position: Cursor) -> float:
         """Look how high each log reaches below this position. Returns the store's time, Unix ms."""
@@ -87,25 +93,38 @@ class _Reader:
         self.heights = {name: (*entries[0].order, name) for name, entries in tops.items() if entries}
         return int(clock[0]) * 1000 + int(clock[1]) / 1000
 
-    async def go_on(self, position: Cursor, *, oldest: str, share: int | None) -> tuple[list[FeedEntry], Cursor | None]:
-        """Read on below this position, `share` entries of each log (None: many), as far as that is complete."""
-        ranked = sorted(self.heights, key=self.heights.__getitem__, reverse=True)
-        names, unread = ranked[:_LOGS], ranked[_LOGS:]
-        most = _ROUND_ENTRIES // max(1, len(names))
-        if share is not None:
-            most = min(most, share if len(names) * share <= _ROUND_ENTRIES // 2 else _SHARE)
-        asked = LOOK_BACK + max(1, most)
-        replies = await self._store.pipeline(*_reads(names, position, oldest=oldest, count=asked)) if names else []
-        read = self._entries(names, replies)
-        self.entries_read += sum(map(len, read.values()))
-        merged, rest = merge(read, asked=asked, above={self.heights[name] for name in unread[:1]})
-        for name in names:
-            below = [each.order for each in read.get(name, ()) if rest is not None and (*each.order, name) < rest]
-            if below:
-                self.heights[name] = (*below[0], name)
-            else:
-                del self.heights[name]
+    async def go_on(
+        self, position: Cursor, *, oldest: str, share: int, wanted: Wanted
+    ) -> tuple[list[FeedEntry], Cursor | None]:
+        """What is wanted below this position, as far as it is complete, of at most `share` entries of each log."""
+        unread = sorted(self.heights, key=self.heights.__getitem__)  # the highest last
+        asked = LOOK_BACK + max(_LEAST, min(share, _AT_ONCE // max(1, len(unread))))
+        last = max(0, len(unread) - min(_LOGS, share))  # each of these has one entry at least above the next
+        read: dict[str, list[Entry]] = {}
+        parts: list[Part] = []
+        floor: Place = (0, 0, "")
+        while len(unread) > last and self.heights[unread[-1]] >= floor:  # further down nothing would be complete
+            names = [unread.pop() for _ in range(min(len(unread) - last, max(1, _AT_ONCE // asked)))]
+            replies = await self._store.pipeline(*_reads(names, position, oldest=oldest, count=asked))
+            found = self._entries(names, replies)
+            read |= {name: found.get(name, []) for name in names}
+            parts += [part(name, entries, asked=asked, wanted=wanted) for name, entries in found.items()]
+            floor = max((each.floor for each in parts if each.floor is not None), default=floor)
+        self._last_read = sum(map(len, read.values()))
+        self._entries_read += self._last_read
+        merged, rest = merge(parts, above=[self.heights[name] for name in unread[-1:]])
+        self._sink(read, rest)
         return merged, rest
+
+    def _sink(self, read: Mapping[str, Sequence[Entry]], rest: Cursor | None) -> None:
+        """Note how high the logs that were read reach now."""
+        for name, entries in read.items():
+            places = ((*entry.order, name) for entry in entries)
+            below = next((place for place in places if rest is not None and place < rest), None)
+            if below is None:
+                del self.heights[name]
+            else:
+                self.heights[name] = below
 
     def _entries(self, names: Sequence[str], replies: Iterable[object]) -> dict[str, list[Entry]]:
         by_name = dict(zip(names, replies, strict=True))

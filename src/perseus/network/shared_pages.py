@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,11 +34,12 @@ class _Page(NamedTuple):
     encoded: bytes
 
 
-class _Reading(NamedTuple):
+class _Reading:
     """A page that is being read: since when, and what comes of it; None if its reader left."""
 
-    started: float
-    page: asyncio.Future[bytes | None]
+    def __init__(self) -> None:
+        self.started = float("inf")  # it waits for its turn
+        self.page: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
 
 class SharedPages:
@@ -50,6 +52,7 @@ class SharedPages:
         self._pages: OrderedDict[PageAsked, _Page] = OrderedDict()
         self._kept_bytes = 0
         self._reading: dict[PageAsked, _Reading] = {}
+        self._searching = asyncio.Lock()  # pages of a filter read much to show little: one after the other
 
     async def page(self, asked: PageAsked) -> bytes:
         """The page as JSON (`FeedPageView`), begun to be read at most SHARED_FOR_S before this call.
@@ -84,28 +87,28 @@ class SharedPages:
         self._kept_bytes -= 0 if page is None else len(page.encoded)
 
     async def _read(self, asked: PageAsked) -> bytes:
-        self._snapshot.require_readable()
-        done: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        started = self._clock.now()
-        self._reading[asked] = _Reading(started, done)
+        self._reading[asked] = reading = _Reading()
         try:
-            encoded = await self._read_alone(asked)
+            async with nullcontext() if asked.wanted == EVERYTHING else self._searching:
+                reading.started = self._clock.now()
+                encoded = await self._read_alone(asked)
         except Exception as error:
-            done.set_exception(error)
-            done.exception()  # nobody may be waiting
+            reading.page.set_exception(error)
+            reading.page.exception()  # nobody may be waiting
             raise
         else:
             self._drop(asked)
-            self._pages[asked] = _Page(started, encoded)
+            self._pages[asked] = _Page(reading.started, encoded)
             self._kept_bytes += len(encoded)
-            done.set_result(encoded)
+            reading.page.set_result(encoded)
             return encoded
         finally:
             del self._reading[asked]
-            if not done.done():
-                done.set_result(None)
+            if not reading.page.done():
+                reading.page.set_result(None)
 
     async def _read_alone(self, asked: PageAsked) -> bytes:
+        self._snapshot.require_readable()
         exchanges = self._snapshot.exchanges
         exchanges.require_known()
         chosen = exchanges() if asked.exchange_name is None else (exchanges.named(asked.exchange_name),)

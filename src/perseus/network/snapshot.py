@@ -228,8 +228,10 @@ class Snapshot:
         except PerseusError as error:
             fault = error
         except Exception as error:
-            log.exception("snapshot_failed")  # a fault of ours: say that we see nothing, and look again
+            # a fault of ours: say that we see nothing, and look again
             fault = PerseusError(f"reading it failed with {type(error).__name__}")
+            if str(fault) != str(self._fault):  # once: a second later it fails the same way
+                log.exception("snapshot_failed")
         else:
             self._reading = reading
             due = [card.due_in_ms for card in observation.cards if card.due_in_ms is not None]

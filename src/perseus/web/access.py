@@ -3,7 +3,7 @@
 Wiring (`web/app.py`):
 
     check_rules(router)                               # at start: a procedure without a rule never gets served
-    Server(router, context=…, authorize=Access(identities, calls=…).authorize, allow_origin=("*",), …)
+    Server(router, context=…, authorize=Access(identities).authorize, count=counted(…), allow_origin=("*",), …)
 
 `context` awaits `identities.identify(connection.scope, connection.connection_params)` and keeps it as `context.caller`.
 """
@@ -17,7 +17,8 @@ from perseus.errors import NotAllowed
 from perseus.model import Role
 from perseus.web.identity import Caller, Identities, Identity
 from perseus.web.limits import RateLimit
-from perseus.web.trpc import Procedure
+from perseus.web.proxies import client_key
+from perseus.web.trpc import Count, Procedure
 
 RULES: Mapping[str, Role] = {
     "network.getInstances": Role.VIEWER,
@@ -25,9 +26,23 @@ RULES: Mapping[str, Role] = {
     "network.getExchangeStatus": Role.VIEWER,
     "network.getWarmupStats": Role.VIEWER,
     "network.onChange": Role.VIEWER,
+    "notify.getStatus": Role.VIEWER,
+    "notify.getIncidents": Role.VIEWER,
+    "notify.acknowledge": Role.OPERATOR,
+    "notify.mute": Role.OPERATOR,
+    "notify.unmute": Role.OPERATOR,
+    "notify.test": Role.OPERATOR,
 }
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
+
+
+def counted(calls: RateLimit | None) -> Count | None:
+    """What counts each call of a batch or a WebSocket for its client, as the door counts requests only.
+
+    It raises TooOften for one too many.
+    """
+    return None if calls is None else lambda connection: calls.take(client_key(connection.scope))
 
 
 class HasCaller(Protocol):
@@ -49,20 +64,13 @@ def check_rules(paths: Iterable[str], rules: Mapping[str, Role] = RULES) -> None
 
 
 class Access:
-    """Lets calls pass by the table of rules, and only so many of one client.
+    """Lets calls pass by the table of rules."""
 
-    `calls` counts each call of a batch or a WebSocket, as the door counts requests only.
-    """
-
-    def __init__(
-        self, identities: Identities, *, calls: RateLimit | None = None, rules: Mapping[str, Role] = RULES
-    ) -> None:
-        self._identities, self._calls, self._rules = identities, calls, rules
+    def __init__(self, identities: Identities, *, rules: Mapping[str, Role] = RULES) -> None:
+        self._identities, self._rules = identities, rules
 
     def authorize(self, context: HasCaller, path: str, _procedure: Procedure) -> Awaitable[None] | None:
-        """Let a call pass, before its input is read. Raises: TooOften; NotAllowed; of a WebSocket, NotSignedIn."""
-        if self._calls is not None:
-            self._calls.take(context.caller.client)
+        """Let a call pass, before its input is read. Raises: NotAllowed; of a WebSocket, NotSignedIn."""
         if context.caller.is_lasting:  # it may have been opened by somebody who is out by now
             return self._authorize_again(context.caller, path)
         self._check(context.caller.identity, path)

@@ -10,33 +10,41 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 
 from starlette.routing import Mount, Router, WebSocketRoute
 from starlette.types import ASGIApp
 
-from perseus.clock import Clock
+from perseus.clock import Clock, unix_ms
 from perseus.database import exchanges
 from perseus.database.engine import Database
 from perseus.model import Exchange
+from perseus.network.cards import Card
 from perseus.network.changes import Changes
 from perseus.network.exchange_list import ExchangeList
 from perseus.network.losses import LossWatch
 from perseus.network.shared_pages import SharedPages
 from perseus.network.snapshot import Snapshot
+from perseus.notify.delivery import Announcing
+from perseus.notify.notifier import Notifier
+from perseus.notify.state import Seen
+from perseus.notify.turn import Surroundings
 from perseus.settings import Settings
 from perseus.store import Store
 from perseus.web import health, serving
-from perseus.web.access import Access, check_rules
+from perseus.web.access import Access, check_rules, counted
 from perseus.web.errors import described
 from perseus.web.guard import API, Guard
 from perseus.web.identity import Caller, Identities
 from perseus.web.limits import Rate, RateLimit
 from perseus.web.login import Login
+from perseus.web.notify import Alerts
 from perseus.web.origins import names_of
-from perseus.web.proxies import TrustedProxies
+from perseus.web.proxies import TrustedProxies, client_key
 from perseus.web.router import ROUTER
 from perseus.web.trpc import ConnectionInfo, Server
 from perseus.web.ui import AdminUI
+from perseus.web.uses import Uses
 
 BURST_S = 5  # after a quiet time a client may ask as much at once as RATE_LIMIT allows in so many seconds
 
@@ -49,6 +57,10 @@ class Context:
     snapshot: Snapshot
     pages: SharedPages
     changes: Changes
+    store: Store
+    database: Database
+    clock: Clock
+    alerts: Alerts
 
 
 class Web:
@@ -67,18 +79,26 @@ class Web:
         watch: Callable[[Callable[[], Sequence[Exchange]]], LossWatch],
     ) -> None:
         check_rules(ROUTER)
+        self._store, self._database, self._clock = store, database, clock
         known = ExchangeList(partial(_read_exchanges, database), clock=clock)
         self._snapshot = Snapshot(store, exchanges=known, clock=clock)
         self._pages = SharedPages(store, snapshot=self._snapshot, clock=clock)
         self._changes = Changes(self._snapshot)
+        self._alerts = Alerts(store, database, clock=clock)
         self._losses = watch(known)
+        self._notifier = _notifier(
+            settings, Surroundings(store, database, clock, version("perseus"), known, partial(_seen, self._snapshot))
+        )
         names = names_of(settings)
-        self._identities = Identities(database, names=names, clock=clock)
+        self._uses = Uses(database, clock=clock)
+        self._identities = Identities(database, self._uses, names=names, clock=clock)
         self._trpc = Server(
             ROUTER,
             context=self._context,
-            authorize=Access(self._identities, calls=_rate_limit(settings, clock)).authorize,
+            authorize=Access(self._identities).authorize,
             describe_error=described,
+            count=counted(_rate_limit(settings, clock)),
+            client_of=client_key,
             allow_origin="*",  # with a token: a cookie counts from our own pages only
         )
         login = Login(database, self._identities, names=names, clock=clock)
@@ -86,7 +106,7 @@ class Web:
             Router(
                 [
                     *login.routes(),
-                    *health.routes(store, database),
+                    *health.routes(store, database, clock=clock),
                     *AdminUI(self._identities, names=names).routes(),
                     WebSocketRoute(API, self._trpc),
                     Mount(API, self._trpc),
@@ -103,7 +123,9 @@ class Web:
             background = [
                 tasks.create_task(self._snapshot.run(), name="snapshot"),
                 tasks.create_task(self._identities.watch(), name="identities"),
+                tasks.create_task(self._uses.run(), name="uses"),
                 tasks.create_task(self._losses.run(), name="losses"),
+                tasks.create_task(self._notifier.run(), name="notifier"),
             ]
             await serving.serve(self.app, door, stop=stop, close=self._close)
             for task in background:
@@ -111,7 +133,8 @@ class Web:
 
     async def _context(self, connection: ConnectionInfo) -> Context:
         caller = await self._identities.identify(connection.scope, connection.connection_params)
-        return Context(caller, self._snapshot, self._pages, self._changes)
+        known = (self._snapshot, self._pages, self._changes)
+        return Context(caller, *known, self._store, self._database, self._clock, self._alerts)
 
     async def _close(self, within_s: float) -> None:
         """End what lasts: clients are told to connect again, to whoever serves them then."""
@@ -122,6 +145,42 @@ class Web:
 async def _read_exchanges(database: Database) -> Sequence[Exchange]:
     async with database.reading() as connection:
         return await exchanges.read_all(connection)
+
+
+def _notifier(settings: Settings, around: Surroundings) -> Notifier:
+    announcing = Announcing(
+        webhooks=settings.discord_webhooks,
+        kinds=settings.discord_announce,
+        mention_role=settings.discord_mention_role,
+        public_url=settings.public_url,
+    )
+    return Notifier(around, announcing=announcing, hostname=settings.hostname)
+
+
+def _seen(snapshot: Snapshot) -> list[Seen] | None:
+    """What the cards of the active exchanges show, for the notifier; None while nobody knows."""
+    reading, fault = snapshot.peek()
+    if reading is None or fault is not None:
+        return None
+    return [_seen_card(seen.card) for seen in reading.active().values()]
+
+
+def _seen_card(card: Card) -> Seen:
+    who = card.status or card.last_known
+    try:
+        since_ms = unix_ms(card.offline_since) if card.offline_since else None
+    except ValueError:  # another program's; the notifier then counts from when it noticed
+        since_ms = None
+    return Seen(
+        exchange_id=card.exchange.id,
+        exchange_name=card.exchange.name,
+        display_name=card.exchange.display_name,
+        health=card.health,
+        epoch=who.epoch if who else None,
+        hostname=(who.hostname or "") if who else "",
+        since_ms=since_ms,
+        should_run=card.should_run,
+    )
 
 
 def _rate_limit(settings: Settings, clock: Clock) -> RateLimit | None:

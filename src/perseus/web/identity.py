@@ -8,7 +8,7 @@ the process that did it (`forget`). WebSockets and event streams are looked at a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Literal
@@ -20,18 +20,22 @@ from starlette.types import Scope
 
 from perseus.clock import Clock, unix_ms
 from perseus.database import sessions, tokens
-from perseus.database.engine import Database
+from perseus.database.engine import Database, Transaction
 from perseus.database.refusals import Refusal, why_session_is_refused, why_token_is_refused
+from perseus.database.sessions import LoggedIn
+from perseus.database.tokens import Bearer
 from perseus.errors import DatabaseUnavailable, NotSignedIn
 from perseus.model import Role
 from perseus.web.credentials import Credential, credential_of
 from perseus.web.origins import OurNames
 from perseus.web.proxies import client_key
 from perseus.web.stays import Stay
+from perseus.web.uses import Uses
 
 FRESH_S = 3.0
 IDLE_MS = 7 * 86_400_000
 ABSOLUTE_MS = 30 * 86_400_000
+_ASKED_AT_ONCE = 500  # credentials in one query
 _KEPT = 4096  # look-ups remembered; beyond that the oldest goes, and is looked up again
 _log = structlog.get_logger()
 
@@ -79,8 +83,10 @@ class Caller:
 class Identities:
     """Look-ups of credentials, remembered for `fresh_s`, and the requests that last."""
 
-    def __init__(self, database: Database, *, names: OurNames, clock: Clock, fresh_s: float = FRESH_S) -> None:
-        self._database, self._names, self._clock = database, names, clock
+    def __init__(
+        self, database: Database, uses: Uses, *, names: OurNames, clock: Clock, fresh_s: float = FRESH_S
+    ) -> None:
+        self._database, self._uses, self._names, self._clock = database, uses, names, clock
         self._fresh_s = fresh_s
         self._known: dict[Credential, tuple[Identity, float]] = {}
         self._looking: WeakValueDictionary[Credential, asyncio.Lock] = WeakValueDictionary()
@@ -127,16 +133,14 @@ class Identities:
                 _log.warning("identities_not_checked", error=str(error), lasting_requests=len(self._stays))
 
     async def _end_those_out(self) -> None:
-        for credential in {credential for credential, _ in self._stays.values()}:
-            try:
-                now: Identity | None = await self._look_up(credential)
-            except NotSignedIn as error:
-                _log.info("identity_ended", reason=error.reason)
-                now = None
-            for stay, (shown, then) in list(self._stays.items()):
-                if shown == credential and (now is None or not _may_as_much(now, then)):
-                    del self._stays[stay]
-                    stay.end()
+        shown = {credential for credential, _ in self._stays.values()}
+        now = await self._look_up_all(shown)
+        for stay, (credential, then) in list(self._stays.items()):
+            if credential in shown and not (credential in now and _may_as_much(now[credential], then)):
+                del self._stays[stay]
+                stay.end()
+        for credential in shown - now.keys():
+            _log.info("identity_ended", reason=await self._why_refused(credential))
 
     async def _remembered(self, credential: Credential) -> Identity:
         if (identity := self._fresh(credential)) is not None:
@@ -151,70 +155,87 @@ class Identities:
         return identity if self._clock.now() < until else None
 
     async def _look_up(self, credential: Credential) -> Identity:
-        until = self._clock.now() + self._fresh_s  # from before the question: the answer may have been long on its way
-        find = self._by_token if credential.kind == "token" else self._by_session
-        times_forgotten = self._times_forgotten
-        self._known.pop(credential, None)
         try:
-            identity = await find(credential.secret)
+            found = await self._look_up_all([credential])
+            if credential in found:
+                return found[credential]
+            why = await self._why_refused(credential)
         except DatabaseUnavailable as error:  # the client is told no more than that
             _log.warning("nobody_identified", error=str(error))
             raise
+        raise NotSignedIn((_TOKEN_REFUSED if credential.kind == "token" else _SESSION_REFUSED)[why], reason=why)
+
+    async def _look_up_all(self, credentials: Collection[Credential]) -> dict[Credential, Identity]:
+        """Whose these are, as the database says now; nobody's are left out. What is found is remembered."""
+        until = self._clock.now() + self._fresh_s  # from before the question: the answer may be long on its way
+        times_forgotten = self._times_forgotten
+        for credential in credentials:
+            self._known.pop(credential, None)
+        found: dict[Credential, Identity] = {}
+        asked = list(credentials)
+        async with self._database.reading() as connection:
+            for begin in range(0, len(asked), _ASKED_AT_ONCE):
+                some = asked[begin : begin + _ASKED_AT_ONCE]
+                found |= await self._tokens(connection, some) | await self._sessions(connection, some)
         if times_forgotten != self._times_forgotten:  # what was read may be what was to be forgotten
-            return identity
-        while len(self._known) >= _KEPT:
-            self._known.pop(next(iter(self._known)))
-        self._known[credential] = (identity, until)
-        return identity
+            return found
+        for credential, identity in found.items():
+            while len(self._known) >= _KEPT:
+                self._known.pop(next(iter(self._known)))
+            self._known[credential] = (identity, until)
+        return found
 
-    async def _by_token(self, secret: str) -> Identity:
+    async def _why_refused(self, credential: Credential) -> Refusal:
         now_ms = self._clock.wall_ms()
+        why = why_token_is_refused if credential.kind == "token" else why_session_is_refused
         async with self._database.reading() as connection:
-            found = await tokens.find(connection, secret, now_ms=now_ms)
-            if found is None:
-                why = await why_token_is_refused(connection, secret, now_ms=now_ms)
-                raise NotSignedIn(_TOKEN_REFUSED[why], reason=why)
-        if _is_due(found.token.last_used_at, now_ms=now_ms):
-            await self._note(partial(tokens.note_use, token_id=found.token.id, now_ms=now_ms))
-        return Identity(
-            admin_id=found.admin.id,
-            email=found.admin.email,
-            display_name=found.admin.display_name,
-            role=found.role,
-            via="token",
-            expires_at=found.token.expires_at,
-            token_name=found.token.name,
-        )
+            return await why(connection, credential.secret, now_ms=now_ms)
 
-    async def _by_session(self, secret: str) -> Identity:
+    async def _tokens(self, connection: Transaction, asked: Collection[Credential]) -> dict[Credential, Identity]:
         now_ms = self._clock.wall_ms()
-        async with self._database.reading() as connection:
-            found = await sessions.find(connection, secret, now_ms=now_ms)
-            if found is None:
-                why = await why_session_is_refused(connection, secret, now_ms=now_ms)
-                raise NotSignedIn(_SESSION_REFUSED[why], reason=why)
-        session, admin = found
-        if _is_due(session.last_used_at, now_ms=now_ms):
-            expires_ms = min(now_ms + IDLE_MS, unix_ms(session.created_at) + ABSOLUTE_MS)
-            note = partial(sessions.note_use, session_id=session.id, now_ms=now_ms, expires_ms=expires_ms)
-            await self._note(note)
-        return Identity(
-            admin_id=admin.id,
-            email=admin.email,
-            display_name=admin.display_name,
-            role=admin.role,
-            via="session",
-            expires_at=session.expires_at,
-            session_id=session.id,
-        )
+        shown = {credential.secret: credential for credential in asked if credential.kind == "token"}
+        found = await tokens.find_all(connection, shown, now_ms=now_ms)
+        for secret, bearer in found.items():
+            if _is_due(bearer.token.last_used_at, now_ms=now_ms):
+                self._uses.note(shown[secret], partial(tokens.note_use, token_id=bearer.token.id, now_ms=now_ms))
+        return {shown[secret]: _of_token(bearer) for secret, bearer in found.items()}
 
-    async def _note(self, note: Callable[..., Awaitable[None]]) -> None:
-        """Write down a use. A database that can be read but not written right now keeps nobody out."""
-        try:
-            async with self._database.begin() as connection:
-                await note(connection)
-        except DatabaseUnavailable as error:
-            _log.warning("use_not_noted", error=str(error))
+    async def _sessions(self, connection: Transaction, asked: Collection[Credential]) -> dict[Credential, Identity]:
+        now_ms = self._clock.wall_ms()
+        shown = {credential.secret: credential for credential in asked if credential.kind == "session"}
+        until_ms = {secret: self._uses.until_ms(credential) for secret, credential in shown.items()}
+        found = await sessions.find_all(connection, until_ms, now_ms=now_ms)
+        for secret, (session, _) in found.items():
+            if _is_due(session.last_used_at, now_ms=now_ms):
+                expires_ms = min(now_ms + IDLE_MS, unix_ms(session.created_at) + ABSOLUTE_MS)
+                note = partial(sessions.note_use, session_id=session.id, now_ms=now_ms, expires_ms=expires_ms)
+                self._uses.note(shown[secret], note, until_ms=expires_ms)
+        return {shown[secret]: _of_session(logged_in) for secret, logged_in in found.items()}
+
+
+def _of_token(bearer: Bearer) -> Identity:
+    return Identity(
+        admin_id=bearer.admin.id,
+        email=bearer.admin.email,
+        display_name=bearer.admin.display_name,
+        role=bearer.role,
+        via="token",
+        expires_at=bearer.token.expires_at,
+        token_name=bearer.token.name,
+    )
+
+
+def _of_session(logged_in: LoggedIn) -> Identity:
+    session, admin = logged_in
+    return Identity(
+        admin_id=admin.id,
+        email=admin.email,
+        display_name=admin.display_name,
+        role=admin.role,
+        via="session",
+        expires_at=session.expires_at,
+        session_id=session.id,
+    )
 
 
 def _is_due(last_used_at: str | None, *, now_ms: int) -> bool:

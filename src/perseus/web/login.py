@@ -37,6 +37,7 @@ LARGEST_FORM = 8192
 _FORM_TIMEOUT_S = 10.0
 _MOST_AT_ONCE = 16  # passwords being looked at; each takes 25 ms of one of two threads
 _LOCAL_PATH = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")  # printable ASCII without the backslash, never `//host`
+_LONGEST_PATH = 2048  # as no page of ours has a longer one: it comes back in the form
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _NOT_TOGETHER = "This e-mail address and password do not belong together."
 _NO_DATABASE = "Nobody can sign in right now: the database does not answer. Try again in a moment."
@@ -244,7 +245,7 @@ class Login:
 
 def local_path(text: str) -> str:
     """The path to go to after signing in, if it is one of ours; else the start page."""
-    return text if _LOCAL_PATH.fullmatch(text) else "/"
+    return text if len(text) <= _LONGEST_PATH and _LOCAL_PATH.fullmatch(text) else "/"
 
 
 async def _form(request: Request) -> _Form:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perseus.web import network
+from perseus.web import network, notify
 from perseus.web.trpc import Router
 
-ROUTER = Router(network.PROCEDURES)
+ROUTER = Router({**network.PROCEDURES, **notify.PROCEDURES})

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from perseus.errors import CannotListen
+from perseus.web import remarks
 from perseus.web.heads import BoundedHttp
 from perseus.web.trpc import Limits
 
@@ -72,7 +73,7 @@ async def serve(
     """Serve until `stop` is set, then close: no new connections, `close` ends what lasts, answers under way go out."""
     config = uvicorn.Config(
         app,
-        log_config=None,  # what is worth a line is logged where it happens
+        log_config=None,  # what is worth a line is logged where it happens, and by `remarks`
         access_log=False,
         lifespan="off",
         http=BoundedHttp,
@@ -85,6 +86,13 @@ async def serve(
         ws_ping_interval=None,  # the protocol above has its own
     )
     server = _Uvicorn(config)
+    with remarks.logged():
+        await _run(server, door, stop=stop, close=close)
+
+
+async def _run(
+    server: _Uvicorn, door: socket.socket, *, stop: asyncio.Event, close: Callable[[float], Awaitable[None]]
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=[door]), name="web")
         stopping = tasks.create_task(stop.wait(), name="web stop")

@@ -22,6 +22,8 @@ from perseus.web.origins import Came, OurNames
 
 BUILT = files("perseus.web").joinpath("static", "ui")
 FOR_EVER = "public, max-age=31536000, immutable"  # their names tell their content
+_LONGEST = 2048  # bytes of an address: it comes back in the redirect to the login page
+_DEEPEST = 16  # slashes: each makes every address in the page three characters longer
 _ENCODINGS = (("br", ".br"), ("gzip", ".gz"))  # what we would rather send first
 _NOT_BUILT = (
     "The Admin UI was not built into this installation; the API at /trpc works. In a clone `make run` builds it, and "
@@ -52,6 +54,7 @@ class AdminUI:
             Route("/network", self._show),
             Route("/network/", _to_network_without_slash),
             Route("/network/{below:path}", self._show),
+            Route("/notifications", self._show),
             Route("/assets/{name}", self._asset),
         ]
 
@@ -62,7 +65,12 @@ class AdminUI:
         """
         if self._page is None:
             return PlainTextResponse(_NOT_BUILT, 503)
-        path = request.scope["raw_path"].decode("ascii", "replace")  # as in the browser: %2F is no slash there
+        raw: bytes = request.scope["raw_path"]
+        if len(raw) + len(request.scope["query_string"]) > _LONGEST:
+            return PlainTextResponse(f"No page has an address longer than {_LONGEST} bytes.\n", 414)
+        path = raw.decode("ascii", "replace")  # as in the browser: %2F is no slash there
+        if path.count("/") > _DEEPEST:
+            return PlainTextResponse("There is no such page.\n", 404)
         to_base = "../" * (path.count("/") - 1)
         if self._names.whence(request.scope) is Came.FROM_US and not await self._knows(request):
             query = request.url.query

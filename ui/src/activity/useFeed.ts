@@ -5,7 +5,7 @@ import { useEffect, useMemo, useState } from 'react';
 import { api } from '../api/client';
 import type { ActivityAsked, FeedPageView, LogEntry } from '../api/generated';
 import { LIVE } from '../api/polling';
-import { catchUp } from './catchUp';
+import { catchUp, notBelow } from './catchUp';
 import { isNewer } from './order';
 
 const PAGE = 50;
@@ -32,7 +32,8 @@ const headOf = (asked: ActivityAsked, queries: QueryClient) =>
       const before = queries.getQueryData<LogEntry[]>(headKey(asked)) ?? [];
       const history = queries.getQueryData(historyOf(asked).queryKey);
       const known = before[0] ?? history?.pages.flatMap((page) => page.entries)[0];
-      const caught = await catchUp(known, (cursor) => read(asked, cursor, signal));
+      const above = notBelow(asked, known?.id, history?.pages[0]?.nextCursor); // down to there the first page had them all
+      const caught = await catchUp(known, (cursor) => read(above, cursor, signal));
       if (caught.isWhole) return [...caught.fresh, ...before];
       beginWith(queries, asked, caught.newest);
       return [];

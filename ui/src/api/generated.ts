@@ -8,6 +8,14 @@ import type {
   TRPCSubscriptionProcedure,
 } from '@trpc/server';
 
+/** An incident somebody knows of, and why nobody need be reminded. */
+export type AcknowledgeAsked = {
+  /** Length at most 100. */
+  incidentId: string;
+  /** Length at most 500. */
+  reason?: string | undefined;
+};
+
 /**
  * A page of the activity log: of one exchange or all, `count` entries going on from `cursor`.
  *
@@ -53,6 +61,17 @@ export type CardsChange = {
 /** Changes from here on, or behind the last one received. */
 export type ChangesAsked = {
   lastEventId?: string | null | undefined;
+};
+
+/** How one channel is. `reason`: why it is failing or dead; `dropped`: messages it will never get. */
+export type ChannelHealth = {
+  name: string;
+  state: 'dead' | 'failing' | 'ok' | 'unused' | 'waiting';
+  lastSuccessAt: string | null;
+  queued: number;
+  oldestUnsentAt: string | null;
+  reason: string | null;
+  dropped: number;
 };
 
 /** What an instance says of itself. */
@@ -121,6 +140,60 @@ export type Health =
   | 'never'
   | 'unreadable'
   | 'unknown';
+
+/** Which server tells people, and since when. */
+export type HolderView = {
+  hostname: string;
+  since: string;
+  instanceId: string;
+  version: string;
+};
+
+/**
+ * An exchange that was not served although it should have been; open until it is resolved.
+ *
+ * Since when, when that was noticed, who served it then. Flapping: it went down and came back so many times. What
+ * people did about it comes last; a mute may have passed. The display name is the exchange's as it is now.
+ */
+export type IncidentRecord = {
+  id: string;
+  exchangeId: number;
+  exchangeName: string;
+  displayName: string;
+  cause: 'lease_lapsed' | 'lease_lost' | 'offline';
+  since: string;
+  openedAt: string;
+  hostname: string;
+  ip: string;
+  adminEmail: string;
+  lastState: string;
+  detail: string;
+  isFlapping: boolean;
+  changes: number;
+  resolvedAt: string | null;
+  resolution: 'recovered' | 'stopped' | 'switched_off' | 'unknown' | null;
+  acknowledgedAt: string | null;
+  acknowledgedBy: string | null;
+  acknowledgedReason: string | null;
+  mutedUntil: string | null;
+  mutedBy: string | null;
+  mutedReason: string | null;
+};
+
+/** A page of incidents: of one exchange or all, only open or only resolved ones, going on from `cursor`. */
+export type IncidentsAsked = {
+  exchangeId?: number | null | undefined;
+  isOpen?: boolean | null | undefined;
+  /** At least 1; at most 100; default 50. */
+  count?: number | undefined;
+  cursor?: string | null | undefined;
+};
+
+/** A page of incidents, newest first. The next one's cursor is null at the end, and only there. */
+export type IncidentsView = {
+  incidents: IncidentRecord[];
+  nextCursor: string | null;
+};
 
 /** The status payload. Readers need only the first eleven fields; other programs write it too. */
 export type InstanceStatus = {
@@ -232,9 +305,46 @@ export type LogEntry = {
   dropped?: string | undefined;
 };
 
+/** An incident nothing new is to be sent about for so many minutes, and why. */
+export type MuteAsked = {
+  /** Length at most 100. */
+  incidentId: string;
+  /** At least 1; at most 43200. */
+  minutes: number;
+  /** Length at most 500. */
+  reason?: string | undefined;
+};
+
 /** Entries were missed: read the activity log anew. What comes from here on is complete again. */
 export type ResyncChange = {
   kind: 'resync';
+};
+
+/**
+ * Whether alerts are sent, in JSON. `why` not, a sentence; `announced`: of what people are told.
+ *
+ * `trouble`: what the notifier cannot do besides, a sentence.
+ */
+export type StatusView = {
+  alerts: 'failing' | 'none' | 'sent';
+  why: string | null;
+  holder: HolderView | null;
+  channels: ChannelHealth[];
+  announced: string[];
+  trouble: string | null;
+  serverTime: string;
+};
+
+/** A channel to send a test message to, by its name. */
+export type TestAsked = {
+  /** Length at least 1; length at most 100. */
+  channel: string;
+};
+
+/** What became of a test message. */
+export type TestOutcome = {
+  outcome: 'delivered' | 'failed' | 'waiting';
+  reason: string | null;
 };
 
 /** The network cannot be seen: what was told is of `observed_at` and says nothing about now. */
@@ -242,6 +352,12 @@ export type UnavailableChange = {
   kind: 'unavailable';
   observedAt: string | null;
   message: string;
+};
+
+/** An incident to be told of again. */
+export type UnmuteAsked = {
+  /** Length at most 100. */
+  incidentId: string;
 };
 
 /** The `warmup` key: progress while warming, the report afterwards. Units: symbols, seconds. */
@@ -308,6 +424,20 @@ export type AppRouter = TRPCBuiltRouter<
         ChangesAsked | undefined,
         Tracked<InstancesChange | CardsChange | EntryChange | ResyncChange | UnavailableChange>
       >;
+    };
+    notify: {
+      /** Whether alerts are sent, by which server, and how each channel is. Every server answers the same. */
+      getStatus: Query<void, StatusView>;
+      /** What is wrong, and what was, newest first. */
+      getIncidents: Query<IncidentsAsked | undefined, IncidentsView>;
+      /** Say that somebody knows of an open incident; nobody is reminded of it any more. */
+      acknowledge: Mutation<AcknowledgeAsked, IncidentRecord>;
+      /** Send nothing new about an open incident for a while. */
+      mute: Mutation<MuteAsked, IncidentRecord>;
+      /** Let an open incident be told of again. */
+      unmute: Mutation<UnmuteAsked, IncidentRecord>;
+      /** Have a test message sent to a channel, and say what became of it; "waiting": it is not known yet. */
+      test: Mutation<TestAsked, TestOutcome>;
     };
   }
 >;

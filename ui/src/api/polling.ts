@@ -11,6 +11,8 @@ const LEAST_PAUSE_MS = 500;
 
 /** Queries with this meta are asked again and again while somebody shows them. */
 export const LIVE = { isLive: true } as const;
+/** The same, and nothing waits for them: their answer may take long without holding up the others. */
+export const LIVE_ALONE = { isLive: true, isAlone: true } as const;
 
 /**
  * Poll until the function returned is called. `dueInMs` tells how soon the next lease runs out, null if none does: then
@@ -26,7 +28,8 @@ export function startPolling(queries: QueryClient, dueInMs: () => number | null)
     if (isAsking || isOver) return;
     isAsking = true;
     const startedAt = performance.now();
-    await queries.refetchQueries({ type: 'active', predicate: isToBeAsked }, { cancelRefetch: false });
+    void askAgain(queries, (query) => isToBeAsked(query) && isAlone(query));
+    await askAgain(queries, (query) => isToBeAsked(query) && !isAlone(query));
     isAsking = false;
     if (!isOver) timer = setTimeout(ask, pauseMs(performance.now() - startedAt));
   }
@@ -54,9 +57,17 @@ export function startPolling(queries: QueryClient, dueInMs: () => number | null)
   };
 }
 
+function askAgain(queries: QueryClient, predicate: (query: Query) => boolean): Promise<void> {
+  return queries.refetchQueries({ type: 'active', predicate }, { cancelRefetch: false });
+}
+
 /** What is live, and what could not be had yet. */
 function isToBeAsked(query: Query): boolean {
   return query.meta?.['isLive'] === true || (query.state.data === undefined && isInTrouble(query));
+}
+
+function isAlone(query: Query): boolean {
+  return query.meta?.['isAlone'] === true;
 }
 
 /** Whether asking again may help: a wrong question stays wrong. */

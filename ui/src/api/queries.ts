@@ -27,6 +27,7 @@ export function newQueries(): QueryClient {
         retry: isWorthAnother,
         retryDelay: AGAIN_MS,
       },
+      mutations: { networkMode: 'always' },
     },
   });
 }

@@ -1,16 +1,18 @@
-/** What a screen reader says by itself: when the answer to "is anything wrong?" becomes another one, and no more. */
+/** What a screen reader says by itself: when the answer to "is anything wrong?" becomes another one, or nobody would be told, and no more. */
 
 import { type ReactNode, useEffect, useState } from 'react';
 import { sentenceOf } from '../network/sentence';
+import { verdictOf } from '../notifications/wording';
 import { useLive } from './live';
 
 const SETTLED_MS = 2500; // what lasts shorter is not worth interrupting anyone
 
 /** A live region without durations, so that no second makes it speak. */
 export function Announcer(): ReactNode {
-  const { shown, link, pausedAt } = useLive();
+  const { shown, link, pausedAt, alerts } = useLive();
   const sentence = shown && sentenceOf(shown.cards, 0, false);
-  const says = link.kind === 'lost' ? 'Live view lost' : sentence && pausedAt === null ? [sentence.verdict, ...sentence.details].join(', ') : null;
+  const untold = alerts.data !== null && alerts.data.alerts !== 'sent' ? [verdictOf(alerts.data).word] : [];
+  const says = link.kind === 'lost' ? 'Live view lost' : sentence && pausedAt === null ? [sentence.verdict, ...sentence.details, ...untold].join(', ') : null;
   const [said, setSaid] = useState('');
   useEffect(() => {
     if (says === null) return undefined;

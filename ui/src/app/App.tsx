@@ -10,6 +10,9 @@ import { NetworkPage } from '../network/NetworkPage';
 import { Announcer } from './Announcer';
 import { Header } from './Header';
 import { LinkBar } from './LinkBar';
+import { Deciding } from '../incidents/deciding';
+import { AlertsBar } from '../notifications/AlertsBar';
+import { NotificationsPage } from '../notifications/NotificationsPage';
 import { NowherePage } from './NowherePage';
 import { TabSign } from './TabSign';
 import './app.css';
@@ -27,18 +30,20 @@ export function App(): ReactNode {
     if (place.page === 'network' && !location.pathname.endsWith('/network')) go(`${addressOf(place)}${location.search}`, true);
   }, [place]);
   return (
-    <>
+    <Deciding>
       <a className="skip" href="#page">Skip to content</a>
       <Header place={place} />
       <LinkBar />
+      {(place.page === 'network' || place.page === 'exchange') && <AlertsBar />}
       <TabSign place={place} />
       <Announcer />
       <main id="page" tabIndex={-1}>
         {place.page === 'network' && <NetworkPage />}
         {place.page === 'exchange' && <ExchangePage key={place.name} name={place.name} />}
+        {place.page === 'notifications' && <NotificationsPage />}
         {place.page === 'nowhere' && <NowherePage />}
       </main>
-    </>
+    </Deciding>
   );
 }
 

@@ -24,7 +24,8 @@ export function Header({ place }: { place: Place }): ReactNode {
           Perseus
         </Link>
         <nav aria-label="Pages" className="top-pages">
-          <Link to={addressOf({ page: 'network' })} className="top-page" {...(place.page !== 'nowhere' && { current: place.page === 'network' ? 'page' : 'true' })}>Network</Link>
+          <Link to={addressOf({ page: 'network' })} className="top-page" {...((place.page === 'network' || place.page === 'exchange') && { current: place.page === 'network' ? 'page' : 'true' })}>Network</Link>
+          <Link to={addressOf({ page: 'notifications' })} className="top-page" {...(place.page === 'notifications' && { current: 'page' })}>Notifications</Link>
         </nav>
         <LiveSwitch />
         <AccountMenu />

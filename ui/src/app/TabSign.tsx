@@ -22,7 +22,8 @@ export function TabSign({ place }: { place: Place }): ReactNode {
   const sentence = latest && sentenceOf(latest.cards, now);
   const isLive = link.kind === 'live' && sentence !== null;
   const says = isLive ? [sentence.verdict, ...sentence.details].join(' · ') : link.kind === 'lost' ? 'Live view lost' : 'Connecting';
-  const title = `${place.page === 'exchange' ? `${place.name} · ` : ''}${says} · Perseus`;
+  const where = place.page === 'exchange' ? `${place.name} · ` : place.page === 'notifications' ? 'Notifications · ' : '';
+  const title = `${where}${says} · Perseus`;
   const icon = ICONS[isLive ? sentence.look : 'unknown'];
   useEffect(() => {
     document.title = title;

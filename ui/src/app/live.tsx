@@ -1,7 +1,8 @@
-/** The live view everything shares: the cards, whether they are live, and whether a person holds them still. */
+/** The live view everything shares: the cards, incidents and alerts, whether they are live, and whether a person holds them still. */
 
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useState } from 'react';
+import { alerting, type Alerting, type Known, known, openIncidents, type OpenIncidents } from '../api/alerts';
 import { faultOf, textOf } from '../api/client';
 import { storeNow } from '../api/clock';
 import { type Link, linkOf } from '../api/link';
@@ -15,11 +16,16 @@ export type Live = {
   shown: Observed | null;
   /** What the last answer said, also while the view is held still. */
   latest: Observed | null;
+  /** Whether alerts are sent, and the incidents that are open: as shown, held still with the cards. */
+  alerts: Known<Alerting>;
+  incidents: Known<OpenIncidents>;
   link: Link;
   /** The moment at which a person paused; null: not paused. */
   pausedAt: number | null;
   setPaused: (isPaused: boolean) => void;
 };
+
+type Held = Pick<Live, 'alerts' | 'incidents'> & { observed: Observed; at: number };
 
 const Context = createContext<Live | null>(null);
 
@@ -34,18 +40,22 @@ export function useLive(): Live {
 export function LiveView({ children }: { children: ReactNode }): ReactNode {
   const queries = useQueryClient();
   const { data: latest = null, error } = useQuery(instances);
-  const [held, setHeld] = useState<{ observed: Observed; at: number } | null>(null);
+  const alerts = useKnown(useQuery(alerting));
+  const incidents = useKnown(useQuery(openIncidents));
+  const [held, setHeld] = useState<Held | null>(null);
   const link = useLink(latest, error);
   useEffect(() => startPolling(queries, () => dueInMs(queries.getQueryData(instances.queryKey))), [queries]);
   const live = useMemo<Live>(
     () => ({
       shown: held?.observed ?? latest,
       latest,
+      alerts: held?.alerts ?? alerts,
+      incidents: held?.incidents ?? incidents,
       link,
       pausedAt: held?.at ?? null,
-      setPaused: (isPaused) => setHeld(isPaused && latest ? { observed: latest, at: storeNow() ?? latest.observedMs } : null),
+      setPaused: (isPaused) => setHeld(isPaused && latest ? { observed: latest, alerts, incidents, at: storeNow() ?? latest.observedMs } : null),
     }),
-    [held, latest, link],
+    [held, latest, alerts, incidents, link],
   );
   const frozenAt = held?.at ?? (link.kind === 'lost' ? (latest?.observedMs ?? null) : null);
   return (
@@ -53,6 +63,11 @@ export function LiveView({ children }: { children: ReactNode }): ReactNode {
       <FrozenAt value={frozenAt}>{children}</FrozenAt>
     </Context>
   );
+}
+
+/** What a query knows, the same object until that changes. */
+function useKnown<T extends { atMs: number | null }>({ data, error }: { data: T | undefined; error: Error | null }): Known<T> {
+  return useMemo(() => known({ data, error }), [data, error]);
 }
 
 function useLink(latest: Observed | null, error: Error | null): Link {

@@ -7,7 +7,8 @@ import { type Place, placeOf } from './placeOf';
 
 /** The address of a page. */
 export function addressOf(place: Place): string {
-  return place.page === 'exchange' ? `${BASE}network/${encodeURIComponent(place.name)}` : `${BASE}network`;
+  if (place.page === 'exchange') return `${BASE}network/${encodeURIComponent(place.name)}`;
+  return place.page === 'notifications' ? `${BASE}notifications` : `${BASE}network`;
 }
 
 /** Where we are now. */

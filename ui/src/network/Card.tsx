@@ -1,8 +1,9 @@
 /** One exchange: its name, how it is, who serves it from where, and how fresh that is. Never blank. */
 
 import { memo, type ReactNode } from 'react';
-import type { CardView } from '../api/generated';
+import type { CardView, IncidentRecord } from '../api/generated';
 import { addressOf } from '../app/places';
+import { IncidentBox } from '../incidents/IncidentBox';
 import { Link } from '../ui/Link';
 import { Badge } from './Badge';
 import { FactList } from './FactList';
@@ -13,6 +14,8 @@ import './card.css';
 
 export type CardShown = {
   card: CardView;
+  /** The open incident of the exchange, if one is known. */
+  incident: IncidentRecord | null;
   /** When the card was read, by the store's clock. */
   observedMs: number;
   /** Off while nobody can tell whether what is shown is still so. */
@@ -22,7 +25,7 @@ export type CardShown = {
 };
 
 /** The card in the grid of the network. */
-export const Card = memo(function Card({ card, observedMs, isLive, isPaused }: CardShown): ReactNode {
+export const Card = memo(function Card({ card, incident, observedMs, isLive, isPaused }: CardShown): ReactNode {
   const look = isLive ? lookOf(card) : 'unknown';
   const titleId = `exchange-${card.exchangeId}`;
   return (
@@ -36,6 +39,7 @@ export const Card = memo(function Card({ card, observedMs, isLive, isPaused }: C
           {isLive ? <Lasting card={card} /> : <>Was {wordOf(card)} when last seen</>}
         </p>
       </header>
+      <IncidentBox incident={incident} />
       <FactList card={card} observedMs={observedMs} isLive={isLive && !isPaused} isKnown={isLive} />
       <Remarks card={card} isLive={isLive} />
     </article>

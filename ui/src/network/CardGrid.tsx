@@ -1,7 +1,7 @@
 /** All exchanges, worst first; nothing changes its place while somebody points at it or has the focus there. */
 
 import { type ReactNode, useRef, useState } from 'react';
-import type { CardView } from '../api/generated';
+import type { CardView, IncidentRecord } from '../api/generated';
 import { useIsHeld } from '../ui/useIsHeld';
 import { Card } from './Card';
 import { CompactRow } from './CompactRow';
@@ -9,10 +9,10 @@ import { inOrder, sorted } from './sorting';
 
 const MOST_CARDS = 12;
 
-type Shown = { cards: readonly CardView[]; observedMs: number; isLive: boolean; isPaused: boolean };
+type Shown = { cards: readonly CardView[]; incidents: ReadonlyMap<number, IncidentRecord>; observedMs: number; isLive: boolean; isPaused: boolean };
 
 /** Cards for up to a dozen, rows for more. */
-export function CardGrid({ cards, observedMs, isLive, isPaused }: Shown): ReactNode {
+export function CardGrid({ cards, incidents, observedMs, isLive, isPaused }: Shown): ReactNode {
   const list = useRef<HTMLUListElement>(null);
   const isHeld = useIsHeld(list);
   const ordered = useSteadyOrder(cards, isHeld || !isLive);
@@ -24,7 +24,7 @@ export function CardGrid({ cards, observedMs, isLive, isPaused }: Shown): ReactN
       <ul ref={list} className={isCompact ? 'rows' : 'cards'} aria-label="Exchanges">
         {ordered.map((card) => (
           <li key={card.exchangeId}>
-            <Item card={card} observedMs={observedMs} isLive={isLive} isPaused={isPaused} />
+            <Item card={card} incident={incidents.get(card.exchangeId) ?? null} observedMs={observedMs} isLive={isLive} isPaused={isPaused} />
           </li>
         ))}
       </ul>

@@ -2,6 +2,7 @@
 
 import { memo, type ReactNode } from 'react';
 import { addressOf } from '../app/places';
+import { IncidentShort } from '../incidents/IncidentWords';
 import { Link } from '../ui/Link';
 import { Ago } from '../ui/Moment';
 import { Badge } from './Badge';
@@ -11,22 +12,25 @@ import { lookOf, titled, wordOf } from './health';
 import { heartbeatOf } from './heartbeat';
 import { HeartbeatLine } from './HeartbeatLine';
 import { Lasting } from './Lasting';
-import { warmupWords } from './WarmupBar';
+import { warmupOf, warmupWords } from './WarmupBar';
 import './rows.css';
 
 /** The same facts as on a card, the longest cut; the exchange's own page has them in full. */
-export const CompactRow = memo(function CompactRow({ card, observedMs, isLive, isPaused }: CardShown): ReactNode {
+export const CompactRow = memo(function CompactRow({ card, incident, observedMs, isLive, isPaused }: CardShown): ReactNode {
   const facts = factsOf(card);
   const heartbeat = heartbeatOf(card, observedMs);
   const look = isLive ? lookOf(card) : 'unknown';
-  const isWarming = isLive && card.warmup?.finishedAt === null && card.health === 'transition';
-  const remark = isWarming && card.warmup ? warmupWords(card.warmup) : (facts?.lastError ?? card.reason ?? '');
+  const warmup = isLive ? warmupOf(card) : null;
+  const remark = warmup ? warmupWords(warmup) : (facts?.lastError ?? card.reason ?? '');
   const titleId = `exchange-${card.exchangeId}`;
   return (
     <article className={`row look-${look}`} data-exchange={card.exchangeName} data-health={isLive ? card.health : 'unknown'} data-last-known={facts?.isLastKnown || !isLive || undefined} aria-labelledby={titleId}>
       <h2 id={titleId} className="row-name"><Link to={addressOf({ page: 'exchange', name: card.exchangeName })}>{card.displayName}</Link></h2>
       <Badge look={look} word={isLive ? titled(wordOf(card)) : 'Unknown'} />
-      <span className="row-lasting meta">{isLive ? <Lasting card={card} isShort /> : <>Was {wordOf(card)} when last seen</>}</span>
+      <span className="row-lasting meta">
+        <span>{isLive ? <Lasting card={card} isShort /> : <>Was {wordOf(card)} when last seen</>}</span>
+        {incident && <IncidentShort incident={incident} />}
+      </span>
       <span className="row-heartbeat">
         {heartbeat ? <HeartbeatLine heartbeat={heartbeat} isLive={isLive && !isPaused} isKnown={isLive} /> : facts?.lastSeenAt && <span className="meta">Last seen <Ago at={facts.lastSeenAt} /></span>}
       </span>
@@ -35,7 +39,7 @@ export const CompactRow = memo(function CompactRow({ card, observedMs, isLive, i
         <span className="mono meta">{facts?.ip ?? ''}</span>
       </span>
       <span className="row-admin" title={facts?.adminEmail ?? undefined}>{facts?.admin ?? ''}</span>
-      <span className="row-symbols meta times">{facts?.symbolCount === null || facts === null ? '' : `${facts.symbolCount} symbols`}</span>
+      <span className="row-symbols meta times">{facts === null || facts.symbols === null ? '' : `${facts.symbols} symbols`}</span>
       <span className="row-remark meta" title={remark}>{remark}</span>
     </article>
   );

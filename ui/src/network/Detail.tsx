@@ -1,6 +1,7 @@
 /** Everything that is known of an exchange, in full. */
 
 import type { ReactNode } from 'react';
+import { IncidentBox } from '../incidents/IncidentBox';
 import type { CardView } from '../api/generated';
 import { Ago } from '../ui/Moment';
 import { moment } from '../ui/time';
@@ -20,7 +21,7 @@ const SOURCES: Record<string, string> = {
 };
 
 /** The head of an exchange's page. */
-export function Detail({ card, observedMs, isLive, isPaused }: CardShown): ReactNode {
+export function Detail({ card, incident, observedMs, isLive, isPaused }: CardShown): ReactNode {
   const look = isLive ? lookOf(card) : 'unknown';
   return (
     <article className={`card detail look-${look}`} data-exchange={card.exchangeName} data-health={isLive ? card.health : 'unknown'} aria-labelledby="exchange-title">
@@ -29,6 +30,7 @@ export function Detail({ card, observedMs, isLive, isPaused }: CardShown): React
         <Badge look={look} word={isLive ? titled(wordOf(card)) : 'Unknown'} />
         <p className="card-lasting meta">{isLive ? <Lasting card={card} /> : <>Was {wordOf(card)} when last seen</>}</p>
       </header>
+      <IncidentBox incident={incident} />
       <FactList card={card} observedMs={observedMs} isLive={isLive && !isPaused} isKnown={isLive} />
       <Remarks card={card} isLive={isLive} />
       <More card={card} />

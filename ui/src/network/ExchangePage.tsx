@@ -7,6 +7,7 @@ import { warmupStats } from '../api/queries';
 import type { CardView } from '../api/generated';
 import { FirstAnswer } from '../app/FirstAnswer';
 import { useLive } from '../app/live';
+import { IncidentsFault } from '../incidents/IncidentsFault';
 import { addressOf } from '../app/places';
 import { Link } from '../ui/Link';
 import { Detail } from './Detail';
@@ -14,16 +15,18 @@ import { WarmupReport } from './WarmupReport';
 
 /** The page of the exchange of this name. */
 export function ExchangePage({ name }: { name: string }): ReactNode {
-  const { shown, link, pausedAt } = useLive();
+  const { shown, link, pausedAt, incidents } = useLive();
   if (shown === null) return <FirstAnswer link={link} />;
   const card = shown.cards.find((each) => each.exchangeName === name);
+  const incident = incidents.data?.incidents.find((each) => each.exchangeId === card?.exchangeId) ?? null;
   const isLive = link.kind !== 'lost';
   return (
     <>
       <nav aria-label="Breadcrumb" className="crumbs"><Link to={addressOf({ page: 'network' })}>Network</Link> <span aria-hidden="true">/</span> <span aria-current="page">{card?.displayName ?? name}</span></nav>
       {card ? (
         <>
-          <Detail card={card} observedMs={shown.observedMs} isLive={isLive} isPaused={pausedAt !== null} />
+          {isLive && <IncidentsFault incidents={incidents} />}
+          <Detail card={card} incident={incident} observedMs={shown.observedMs} isLive={isLive} isPaused={pausedAt !== null} />
           <Warmup card={card} isLive={isLive} />
           <Activity exchanges={shown.cards} only={name} />
         </>

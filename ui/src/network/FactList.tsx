@@ -37,7 +37,7 @@ export function FactList({ card, observedMs, isLive, isKnown }: Shown): ReactNod
         <Fact name="Host">{facts.hostname && <span className="mono">{facts.hostname}</span>}</Fact>
         <Fact name="IP">{facts.ip && <span className="mono">{facts.ip}</span>}</Fact>
         <Fact name="Admin">{facts.admin ?? <span className="meta">not set</span>}</Fact>
-        <Fact name="Symbols">{facts.symbolCount === null ? null : <span className="times">{facts.symbolCount}</span>}</Fact>
+        <Fact name="Symbols">{facts.symbols === null ? null : <span className="times">{facts.symbols}</span>}</Fact>
         {facts.isLastKnown && facts.state && <Fact name="State">{facts.state}</Fact>}
       </dl>
     </div>

@@ -1,9 +1,11 @@
 /** The network: is anything wrong, one card for each exchange, what happened. */
 
-import type { ReactNode } from 'react';
+import { type ReactNode, useMemo } from 'react';
 import { Activity } from '../activity/Activity';
 import { FirstAnswer } from '../app/FirstAnswer';
 import { useLive } from '../app/live';
+import { IncidentsFault } from '../incidents/IncidentsFault';
+import { byExchange } from '../incidents/words';
 import { CardGrid } from './CardGrid';
 import { EmptyNetwork } from './EmptyNetwork';
 import { SentenceLine } from './SentenceLine';
@@ -11,7 +13,8 @@ import { isUntouched } from './untouched';
 
 /** Never blank: what is known stays, and says of when it is. */
 export function NetworkPage(): ReactNode {
-  const { shown, link, pausedAt } = useLive();
+  const { shown, link, pausedAt, incidents } = useLive();
+  const openOnes = useMemo(() => byExchange(incidents.data?.incidents), [incidents.data]);
   if (shown === null) return <FirstAnswer link={link} />;
   const { cards, observedMs } = shown;
   return (
@@ -19,7 +22,8 @@ export function NetworkPage(): ReactNode {
       <h1 className="unseen">Network</h1>
       <SentenceLine cards={cards} observedMs={observedMs} isLive={link.kind !== 'lost'} />
       {isUntouched(cards) && link.kind === 'live' && <EmptyNetwork cards={cards} />}
-      {cards.length > 0 && <CardGrid cards={cards} observedMs={observedMs} isLive={link.kind !== 'lost'} isPaused={pausedAt !== null} />}
+      {link.kind !== 'lost' && <IncidentsFault incidents={incidents} />}
+      {cards.length > 0 && <CardGrid cards={cards} incidents={openOnes} observedMs={observedMs} isLive={link.kind !== 'lost'} isPaused={pausedAt !== null} />}
       <Activity exchanges={cards} />
     </>
   );

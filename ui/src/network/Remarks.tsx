@@ -4,15 +4,15 @@ import type { ReactNode } from 'react';
 import type { CardView } from '../api/generated';
 import { Since } from '../ui/Moment';
 import { factsOf } from './facts';
-import { WarmupBar } from './WarmupBar';
+import { WarmupBar, warmupOf } from './WarmupBar';
 
 /** The remarks below a card's facts. */
 export function Remarks({ card, isLive }: { card: CardView; isLive: boolean }): ReactNode {
   const facts = factsOf(card);
-  const isWarming = isLive && card.warmup?.finishedAt === null && card.health === 'transition';
+  const warmup = isLive ? warmupOf(card) : null;
   return (
     <div className="remarks">
-      {isWarming && card.warmup && <WarmupBar warmup={card.warmup} />}
+      {warmup && <WarmupBar warmup={warmup} />}
       {facts?.lastError && (
         <p className="remark">
           <span className="remark-name">Last error{facts.lastErrorAt !== null && <>, <Since at={facts.lastErrorAt} /> ago</>}</span>

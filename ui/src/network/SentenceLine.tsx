@@ -6,6 +6,7 @@ import { useNow } from '../api/now';
 import { Glyph } from '../ui/Glyph';
 import { At, Since } from '../ui/Moment';
 import { sentenceOf } from './sentence';
+import { Part } from './SentencePart';
 
 type Shown = { cards: readonly CardView[]; observedMs: number; isLive: boolean };
 
@@ -25,9 +26,4 @@ export function SentenceLine({ cards, observedMs, isLive }: Shown): ReactNode {
       </span>
     </p>
   );
-}
-
-/** What is said in one breath stays on one line. */
-function Part({ children }: { children: ReactNode }): ReactNode {
-  return <span><span className="sentence-dot"> · </span><span className="sentence-part">{children}</span></span>;
 }

@@ -10,7 +10,7 @@ export type Facts = {
   ip: string | null;
   admin: string | null;
   adminEmail: string | null;
-  symbolCount: number | null;
+  symbols: number | 'loading' | null;
   connectedAt: number | null;
   lastSeenAt: number | null;
   lastError: string | null;
@@ -20,6 +20,8 @@ export type Facts = {
   instanceId: string | null;
   epoch: number | null;
 };
+
+type Shown = { symbolCount?: number | null | undefined; connectionState?: string | null | undefined };
 
 /** The facts of a card; null if nothing at all is known. */
 export function factsOf(card: CardView): Facts | null {
@@ -33,7 +35,7 @@ export function factsOf(card: CardView): Facts | null {
     ip: shown.ipAddress || null,
     admin: shown.adminDisplayName || shown.adminEmail || null,
     adminEmail: shown.adminEmail || null,
-    symbolCount: shown.symbolCount ?? null,
+    symbols: symbolsOf(shown, card.status !== null),
     connectedAt: moment(shown.connectedAt),
     lastSeenAt: moment(shown.lastHeartbeat) ?? moment(told),
     lastError: shown.lastError || null,
@@ -43,6 +45,12 @@ export function factsOf(card: CardView): Facts | null {
     instanceId: shown.instanceId ?? null,
     epoch: shown.epoch ?? null,
   };
+}
+
+/** How many symbols; before they are chosen no number: 0 would be none, and those asked for are not there yet. */
+function symbolsOf({ symbolCount, connectionState }: Shown, isNow: boolean): number | 'loading' | null {
+  const isBefore = symbolCount === 0 && (connectionState === 'starting' || connectionState === 'warming');
+  return isBefore ? (isNow ? 'loading' : null) : (symbolCount ?? null);
 }
 
 /** Since when the card's word is true; null: not known. */

@@ -27,9 +27,11 @@ def _read(name: str) -> Script:
 
 APPEND = _read("append")
 CLAIM = _read("claim")
+LEAD = _read("lead")
 LOOK = _read("look")
 RECORD_LOSS = _read("record_loss")
 RELEASE = _read("release")
+REMEMBER = _read("remember")
 RENEW = _read("renew")
 WRITE_CANDLES = _read("write_candles")
 WRITE_VALUE = _read("write_value")

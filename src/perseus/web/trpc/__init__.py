@@ -1,6 +1,6 @@
 """A tRPC v11 server: HTTP, JSONL streams, server-sent events, WebSocket. Knows nothing of this product."""
 
-from perseus.web.trpc.calls import Authorize, DescribeError, MakeContext
+from perseus.web.trpc.calls import Authorize, Count, DescribeError, MakeContext
 from perseus.web.trpc.connection import ConnectionInfo
 from perseus.web.trpc.errors import Code, TRPCError
 from perseus.web.trpc.inputs import invalid_input
@@ -13,6 +13,7 @@ __all__ = [
     "Authorize",
     "Code",
     "ConnectionInfo",
+    "Count",
     "Deferred",
     "DescribeError",
     "Encoded",

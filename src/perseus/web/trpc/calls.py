@@ -17,6 +17,7 @@ from perseus.web.trpc.procedures import Procedure
 from perseus.web.trpc.values import Deferred
 
 MakeContext = Callable[[ConnectionInfo], Awaitable[Any]]
+Count = Callable[[ConnectionInfo], None]
 Authorize = Callable[[Any, str, Procedure], Awaitable[None] | None]
 DescribeError = Callable[[Exception], TRPCError | None]
 RawInput = Callable[[], Awaitable[bytes | msgspec.Raw | None]]
@@ -41,11 +42,27 @@ class Calls:
     """How calls are run: who may, and what the client is told of a failure."""
 
     def __init__(
-        self, *, context: MakeContext, authorize: Authorize | None, describe_error: DescribeError | None
+        self,
+        *,
+        context: MakeContext,
+        authorize: Authorize | None,
+        describe_error: DescribeError | None,
+        count: Count | None = None,
     ) -> None:
         self._context = context
         self._authorize = authorize
+        self._count = count
         self._describe_error = describe_error
+
+    def one_too_many(self, info: ConnectionInfo, path: str | None = None) -> TRPCError | None:
+        """Count a call, whatever becomes of it. Gives the fault that stands in its place if it is one too many."""
+        if self._count is None:
+            return None
+        try:
+            self._count(info)
+        except Exception as error:  # noqa: BLE001 - the client is told of it
+            return self.describe(error, path)
+        return None
 
     async def context(self, info: ConnectionInfo) -> tuple[Any, TRPCError | None]:
         """The context of a request or a socket, or why there is none."""

@@ -40,8 +40,7 @@ class ConnectionInfo:
     @property
     def client(self) -> str | None:
         """The address the connection comes from, which is the nearest proxy's if there is one."""
-        client = self.scope.get("client")
-        return str(client[0]) if client else None
+        return client_address(self.scope)
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
@@ -67,6 +66,12 @@ class ConnectionInfo:
         """Parameters of the URL; the first of a repeated one, as JavaScript's URLSearchParams has it."""
         text = self.scope["query_string"].decode("latin-1")
         return dict(reversed(parse_qsl(text, keep_blank_values=True, errors="replace")))
+
+
+def client_address(scope: Scope) -> str | None:
+    """The address a connection comes from; None for a Unix socket."""
+    client = scope.get("client")
+    return str(client[0]) if client else None
 
 
 def read_connection_params(raw: bytes | msgspec.Raw, *, unreadable: str) -> Mapping[str, str] | None:

@@ -10,6 +10,7 @@ from perseus.web.trpc.encoding import decode, encode_shape
 from perseus.web.trpc.errors import TRPCError
 
 STOP: Final = "subscription.stop"
+_HOPELESS: Final = 10  # times as many calls as a frame may have: a megabyte holds half a million
 
 
 class Params(msgspec.Struct):
@@ -80,13 +81,15 @@ class TooManyCalls(Exception):
 def read_frames(text: str, *, limit: int) -> list[FrameRequest]:
     """The requests of a text frame: one, or an array of them of which none may be faulty.
 
-    Raises: TRPCError PARSE_ERROR; TooManyCalls.
+    Raises: TRPCError PARSE_ERROR, or PAYLOAD_TOO_LARGE for more than anyone could answer one by one; TooManyCalls.
     """
     try:
         raw = text.encode()
         if not text.lstrip(" \t\r\n").startswith("["):
             return [_read(raw)]
         elements = decode(_FRAMES, raw)
+        if len(elements) > _HOPELESS * limit:
+            raise TRPCError("PAYLOAD_TOO_LARGE", "Batch call exceeds maximum size by far")
         if len(elements) > limit:
             raise TooManyCalls(_refusals(elements))
         return [_read(element) for element in elements]

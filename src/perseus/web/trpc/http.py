@@ -70,16 +70,18 @@ class HttpDoor:
             await reply(send, 204, b"", preflight)
             return
         incoming = Incoming(receive, length=headers.get(b"content-length"), limits=self._limits)
+        info = ConnectionInfo(scope)
         try:
             request = self._read(scope, method, headers, incoming)
-            info = ConnectionInfo(scope, self._connection_params(request.plan))
+            info.connection_params = self._connection_params(request.plan)
             self._check_batch(request)
-        except TRPCError as error:
+        except TRPCError as fault:
+            error = self._calls.one_too_many(info) or fault
             if method != "GET":
                 await incoming.drain()
             await reply(send, error.status, error_envelope(error), [_JSON, *cors])
             return
-        self._find_calls(request)
+        self._find_calls(request, info)
         request.response_headers += cors
         departure = self._departures.watch(incoming)
         try:
@@ -119,10 +121,10 @@ class HttpDoor:
         elif wants_jsonl(request.headers):
             raise TRPCError("BAD_REQUEST", "Streaming requests must be batched (you can do a batch of 1)")
 
-    def _find_calls(self, request: Request) -> None:
+    def _find_calls(self, request: Request, info: ConnectionInfo) -> None:
         plan = request.plan
         for index, (path, procedure) in enumerate(zip(plan.paths, plan.procedures, strict=True)):
-            fault = self._fault(request, path, procedure)
+            fault = self._calls.one_too_many(info, path) or self._fault(request, path, procedure)
             if fault is None and procedure is not None:
                 request.calls.append(Call(path, procedure, partial(request.raw_input, index)))
             elif fault is not None:

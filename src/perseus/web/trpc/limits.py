@@ -24,6 +24,9 @@ class Limits:
     events_reconnect_s: float | None = 5.0
     jsonl_ping_s: float = 0.5
     sockets: int = 2000
+    # Of these, sockets nobody is known for yet: in all, and of one client.
+    sockets_waiting: int = 1000
+    client_sockets_waiting: int = 50
     event_streams: int = 2000
     socket_ping_s: float = 30.0
     socket_pong_s: float = 5.0
@@ -31,6 +34,9 @@ class Limits:
     socket_calls: int = 200
     # A client that connects again sends all its subscriptions in one frame.
     socket_batch_calls: int = 200
+    # A client that asks too often is read on after a pause, and after so many pauses in a row closed.
+    socket_pause_s: float = 0.05
+    socket_pauses: int = 100
     # How long a socket with connectionParams may take to send them.
     socket_params_s: float = 10.0
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, Final
 
-from perseus.web.trpc.calls import Authorize, Calls, DescribeError, MakeContext
-from perseus.web.trpc.connection import Scope
+from perseus.web.trpc.calls import Authorize, Calls, Count, DescribeError, MakeContext
+from perseus.web.trpc.connection import Scope, client_address
 from perseus.web.trpc.cors import Origins
 from perseus.web.trpc.http import HttpDoor
 from perseus.web.trpc.incoming import Receive
@@ -27,6 +27,8 @@ class Server:
 
     `context` makes what procedures get first, once a request and once a WebSocket. `authorize` runs before an input is
     read. `describe_error` says what clients are told of our own exceptions; of others they learn a reference only.
+    `count` is called once for each call asked for, whatever becomes of it, and for each frame that is none; what it
+    raises is the answer. `client_of` says which connections are one client's; without it, those from one address.
     `allow_origin` are the other origins whose pages may call, "*" for all. A batch and queries by POST may be refused.
     """
 
@@ -37,16 +39,18 @@ class Server:
         context: MakeContext,
         authorize: Authorize | None = None,
         describe_error: DescribeError | None = None,
+        count: Count | None = None,
+        client_of: Callable[[Scope], Hashable] = client_address,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         allow_origin: Collection[str] = (),
         batching: bool = True,
         method_override: bool = True,
     ) -> None:
         self.router = router
-        calls = Calls(context=context, authorize=authorize, describe_error=describe_error)
+        calls = Calls(context=context, authorize=authorize, describe_error=describe_error, count=count)
         self._events = EventStreams(calls, limits)
         self._jsonl = JsonlStreams(calls, limits)
-        self._sockets = Sockets(router, calls, limits)
+        self._sockets = Sockets(router, calls, limits, client_of=client_of)
         self._http = HttpDoor(
             router,
             calls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from perseus.web.trpc.calls import Calls
@@ -19,8 +20,10 @@ from perseus.web.trpc.websocket import RESTART, Socket
 class Sockets:
     """Accepts WebSockets: an ASGI application."""
 
-    def __init__(self, router: Router, calls: Calls, limits: Limits) -> None:
+    def __init__(self, router: Router, calls: Calls, limits: Limits, *, client_of: Callable[[Scope], Hashable]) -> None:
         self._router = router
+        self._client_of = client_of
+        self._waiting: dict[Socket, Hashable] = {}
         self._calls = calls
         self._limits = limits
         self.open: set[Socket] = set()
@@ -29,16 +32,23 @@ class Sockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket from its opening to its end."""
         await receive()
-        if self.closing or len(self.open) >= self._limits.sockets:
-            await self._refuse(scope, send)
+        client = self._client_of(scope)
+        if (refusal := self._refusal(client)) is not None:
+            await _refuse(refusal, scope, send)
             return
-        await send({"type": "websocket.accept"})
-        socket = Socket(self._router, self._calls, self._limits, scope)
-        self.open.add(socket)
+
+        def admitted() -> None:
+            self._waiting.pop(socket, None)
+
+        socket = Socket(self._router, self._calls, self._limits, scope, admitted=admitted)
+        self._waiting[socket] = client
         try:
+            await send({"type": "websocket.accept"})
+            self.open.add(socket)
             await socket.serve(receive, send)
         finally:
             self.open.discard(socket)
+            admitted()
 
     def reconnect_all(self) -> None:
         """Ask every client to connect again."""
@@ -55,12 +65,25 @@ class Sockets:
         """The tasks of queries and mutations that have not been answered."""
         return [task for socket in self.open for task in socket.calls.queries]
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        why = "is shutting down" if self.closing else f"has {len(self.open)} sockets open, which is the limit"
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": RESTART})
-            return
-        body = error_envelope(TRPCError("SERVICE_UNAVAILABLE", f"The server {why}"))
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": body})
+    def _refusal(self, client: Hashable) -> TRPCError | None:
+        """Why one more socket of this client is not let in. Who says nothing must not keep out who would."""
+        limits, waiting = self._limits, self._waiting
+        if self.closing:
+            return TRPCError("SERVICE_UNAVAILABLE", "The server is shutting down")
+        if len(self.open) >= limits.sockets or len(waiting) >= limits.sockets_waiting:
+            return TRPCError("SERVICE_UNAVAILABLE", f"The server has {len(self.open)} sockets open, which is the limit")
+        own = sum(other == client for other in waiting.values())
+        if own < limits.client_sockets_waiting:
+            return None
+        return TRPCError(
+            "TOO_MANY_REQUESTS", f"{own} sockets of this client wait for their connectionParams, which is the limit"
+        )
+
+
+async def _refuse(refusal: TRPCError, scope: Scope, send: Send) -> None:
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": RESTART})
+        return
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": error_envelope(refusal)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import msgspec
 from perseus.web.trpc.calls import Calls
 from perseus.web.trpc.connection import ConnectionInfo, Scope, read_connection_params
 from perseus.web.trpc.errors import TRPCError
-from perseus.web.trpc.frames import TooManyCalls, read_frames, unnumbered
+from perseus.web.trpc.frames import FrameRequest, TooManyCalls, read_frames, unnumbered
 from perseus.web.trpc.incoming import Receive
 from perseus.web.trpc.limits import Limits
 from perseus.web.trpc.outgoing import ClientGone, Outgoing, Send
@@ -24,10 +24,12 @@ from perseus.web.trpc.socket_calls import SocketCalls
 NO_CODE: Final = 1005
 TOO_BIG: Final = 1009
 RESTART: Final = 1012
+POLICY_VIOLATION: Final = 1008
 _RECONNECT: Final = b'{"id":null,"method":"reconnect"}'
 _MALFORMED: Final = "Malformed TRPCConnectionParamsMessage"
 # What a refused client sent right behind its connectionParams is still read and answered.
 _REFUSAL_S: Final = 0.05
+_FORGIVEN_S: Final = 2.0  # who asked too often and then kept quiet for so long has taken the hint
 
 
 class _ClientLeft(Exception):
@@ -35,13 +37,20 @@ class _ClientLeft(Exception):
 
 
 class Socket:
-    """One connection, made by the task that serves it."""
+    """One connection, made by the task that serves it. `admitted` is told once it has a context."""
 
-    def __init__(self, router: Router, calls: Calls, limits: Limits, scope: Scope) -> None:
+    def __init__(
+        self, router: Router, calls: Calls, limits: Limits, scope: Scope, *, admitted: Callable[[], None]
+    ) -> None:
         self._calls = calls
         self._limits = limits
         self._scope = scope
         self._router = router
+        self._admitted = admitted
+        self._info = ConnectionInfo(scope)
+        self._is_too_much = False
+        self._pauses = 0
+        self._paused_at = 0.0
         self._context: asyncio.Task[tuple[Any, TRPCError | None]] | None = None
         self._end_code: int | None = None
         self._is_ending = False
@@ -110,37 +119,67 @@ class Socket:
         """
         while (message := await receive())["type"] != "websocket.disconnect":
             self._heard = self._loop.time()
-            text = message.get("text")
-            if text == "PING":
-                await self._write(b"PONG")
-            elif text != "PONG":
-                await self._take(message, text)
+            self._is_too_much = False
+            await self._take(message, message.get("text"))
+            # calls begin, and end, between the frames of a client that sends many
+            await (self._pause() if self._is_too_much else asyncio.sleep(0))
         raise _ClientLeft
+
+    def _one_too_many(self) -> TRPCError | None:
+        """Count a call, or a frame that is none. What to say if it is one too many."""
+        refusal = self._calls.one_too_many(self._info)
+        self._is_too_much = self._is_too_much or refusal is not None
+        return refusal
+
+    async def _pause(self) -> None:
+        """Let a client that asks too often wait, and close the socket of one that goes on all the same."""
+        now = self._loop.time()
+        self._pauses = 1 if now - self._paused_at > _FORGIVEN_S else self._pauses + 1
+        self._paused_at = now
+        if self._pauses > self._limits.socket_pauses:
+            self.end(POLICY_VIOLATION)
+        await asyncio.sleep(self._limits.socket_pause_s)
 
     async def _take(self, message: MutableMapping[str, Any], text: str | None) -> None:
         if len(text if text is not None else message["bytes"]) > self._limits.frame_bytes:
             await self._write(unnumbered(TRPCError("PAYLOAD_TOO_LARGE")))
             self.end(TOO_BIG)
+        elif text in ("PING", "PONG"):
+            self._one_too_many()
+            if text == "PING":
+                await self._write(b"PONG")
         elif self._context is None:
             self._make_context(message)
         elif text is None:
-            await self._write(unnumbered(TRPCError("PARSE_ERROR", "Requests come as text, not as binary frames")))
+            fault = TRPCError("PARSE_ERROR", "Requests come as text, not as binary frames")
+            await self._write(unnumbered(self._one_too_many() or fault))
         else:
             await self._take_requests(text)
-        await asyncio.sleep(0)  # calls begin, and end, between the frames of a client that sends many
 
     async def _take_requests(self, text: str) -> None:
         try:
             requests = read_frames(text, limit=self._limits.socket_batch_calls)
         except TooManyCalls as refused:
             for answer in refused.answers:
+                self._one_too_many()
                 await self._write(answer)
         except TRPCError as error:
-            await self._write(unnumbered(error))
+            await self._write(unnumbered(self._one_too_many() or error))
+            if error.code == "PAYLOAD_TOO_LARGE":
+                self.end(TOO_BIG)
         else:
             for request in requests:
-                if (immediate := self.calls.take(request, self._group)) is not None:
+                if (immediate := self._begin_call(request)) is not None:
                     await self._write(immediate)
+            if not requests and (refusal := self._one_too_many()) is not None:
+                await self._write(unnumbered(refusal))
+
+    def _begin_call(self, request: FrameRequest) -> bytes | None:
+        """Begin what is asked for, and give an answer that can be given at once. A stop is never one too many."""
+        refusal = self._one_too_many()
+        if refusal is not None and request.params is not None:
+            return request.error(refusal, request.params.path)
+        return self.calls.take(request, self._group)
 
     async def _write(self, json: bytes) -> None:
         await self._out.write({"type": "websocket.send", "text": json.decode()})
@@ -164,6 +203,8 @@ class Socket:
         if refusal is not None:
             await self._write(unnumbered(refusal))
             self._begin(self._end_refused(), name="end of a refused socket")
+        else:
+            self._admitted()
         return context, refusal
 
     async def _end_refused(self) -> None:

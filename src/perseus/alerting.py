@@ -1,0 +1,283 @@
+"""Whether people are told: the notifier's lease, what it must not forget, and what it is asked. Both ends.
+
+Any number of servers may be the notifier; the one that holds `network:notifier` is. What it remembers is kept by a
+script that refuses everybody else, so two of them cannot both go on: the one that lost the lease learns it before it
+says anything further. The lease is a plain one, without the rules of `lease.py`: nothing is written under it that the
+script does not check, and two holders for a moment cost a message told twice, not data.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from perseus import keys
+from perseus.clock import Clock, StoreTime, iso, unix_ms
+from perseus.errors import UnreadableKey
+from perseus.store import Store, scripts
+
+TTL_S = 6
+RENEW_EVERY_S = 2.0
+MARGIN_S = 1.0  # nothing is said in the last second of the lease
+REQUEST_VALID_MS = 60_000
+FAILING_AFTER_MS = 60_000  # until then a channel that does not answer may just be slow
+
+ChannelWord = Literal["ok", "unused", "waiting", "failing", "dead"]
+AlertsWord = Literal["sent", "failing", "none"]
+_Payload = TypeVar("_Payload", "Holder", "Health")
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The payload of the notifier's lease. `channels`: how many it may tell."""
+
+    claim_id: str
+    instance_id: str
+    hostname: str
+    since: str
+    version: str
+    channels: int
+
+
+class ChannelHealth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How one channel is. `reason`: why it is failing or dead; `dropped`: messages it will never get."""
+
+    name: str
+    state: ChannelWord
+    last_success_at: str | None
+    queued: int
+    oldest_unsent_at: str | None
+    reason: str | None
+    dropped: int = 0
+
+
+class TestOutcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of a test message."""
+
+    outcome: Literal["delivered", "waiting", "failed"]
+    reason: str | None = None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the notifier lets everyone know of itself. `trouble`: what else it cannot do, a sentence; tests by id."""
+
+    saved_at: str
+    channels: Sequence[ChannelHealth] = ()
+    announced: Sequence[str] = ()
+    trouble: str | None = None
+    tests: Mapping[str, TestOutcome] = {}
+
+
+class HolderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Which server tells people, and since when."""
+
+    hostname: str
+    since: str
+    instance_id: str
+    version: str
+
+
+class StatusView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether alerts are sent, in JSON. `why` not, a sentence; `announced`: of what people are told.
+
+    `trouble`: what the notifier cannot do besides, a sentence.
+    """
+
+    alerts: AlertsWord
+    why: str | None
+    holder: HolderView | None
+    channels: Sequence[ChannelHealth]
+    announced: Sequence[str]
+    trouble: str | None
+    server_time: str
+
+
+class Alerting(NamedTuple):
+    """Whether alerts are sent, as of one reading. `holder` None: no notifier runs; `health` None: none ever did."""
+
+    holder: Holder | None
+    health: Health | None
+    store_ms: int
+
+    @property
+    def word(self) -> AlertsWord:
+        """`sent` if one channel works, `failing` if all that could have been failing for a while, else `none`."""
+        if self.holder is None or self.health is None:
+            return "none"
+        alive = [channel for channel in self.health.channels if channel.state != "dead"]
+        if not alive:
+            return "none"
+        return "failing" if all(self._is_failing(channel) for channel in alive) else "sent"
+
+    @property
+    def why(self) -> str | None:
+        """Why nothing is sent and what to do; None if alerts are sent."""
+        if self.word == "sent":
+            return None
+        if self.holder is None:
+            return "No alerts are being sent: no notifier runs. `perseus serve` and `perseus up` do that."
+        channels = self.health.channels if self.health is not None else ()
+        if not channels:
+            return (
+                f"No alerts are being sent: no Discord webhook is set on {self.holder.hostname}. Set "
+                f"PERSEUS_DISCORD_WEBHOOK_URLS (NAME=URL) there and start it again."
+            )
+        reasons = "; ".join(f"{channel.name}: {channel.reason}" for channel in channels if channel.reason)
+        if self.word == "failing":
+            return f"Alerts cannot be delivered at the moment: {reasons}. They are kept and sent when that is over."
+        return f"No alerts are being sent: every channel is dead ({reasons}). Make a new webhook and set its URL."
+
+    def view(self) -> StatusView:
+        """The same in JSON. What a notifier that is gone said of its channels is no longer shown."""
+        health = self.health if self.holder is not None else None
+        return StatusView(
+            alerts=self.word,
+            why=self.why,
+            holder=None if self.holder is None else msgspec.convert(self.holder, HolderView, from_attributes=True),
+            channels=health.channels if health else (),
+            announced=health.announced if health else (),
+            trouble=health.trouble if health else None,
+            server_time=iso(self.store_ms),
+        )
+
+    def _is_failing(self, channel: ChannelHealth) -> bool:
+        since = channel.oldest_unsent_at
+        return channel.state == "failing" and since is not None and self.store_ms - unix_ms(since) > FAILING_AFTER_MS
+
+
+class Request(NamedTuple):
+    """A test message asked for. `id` is its stream entry's."""
+
+    id: str
+    channel: str
+    by: str
+
+
+async def read(store: Store) -> Alerting:
+    """Whether alerts are sent. Raises: what every call to the store raises: then it is unknown."""
+    reads = (["TIME"], ["GET", keys.notifier()], ["HGET", keys.notifier_cursor(), "health"])
+    clock, holder, health = await store.pipeline(*reads)
+    for reply in (clock, holder, health):
+        if isinstance(reply, Exception):
+            raise reply
+    return Alerting(
+        holder=_decoded(holder, Holder, keys.notifier()),
+        health=_decoded(health, Health, keys.notifier_cursor()),
+        store_ms=int(clock[0]) * 1000 + int(clock[1]) // 1000,
+    )
+
+
+async def request_test(store: Store, *, channel: str, by: str) -> str:
+    """Ask the notifier for a test message in a channel; the id to ask for its outcome by. It is valid for a minute."""
+    kept, ttl_s = keys.NOTIFIER_REQUESTS_KEPT, keys.NOTIFIER_REQUESTS_TTL_S
+    fields = ("request", "test", "channel", channel, "by", by)
+    (entry_id,) = await store.run(scripts.APPEND, keys=[keys.notifier_requests()], args=[kept, ttl_s, *fields])
+    return str(entry_id.decode())
+
+
+def request_of(entry_id: str, fields: Mapping[str, str], *, now_ms: int) -> Request | None:
+    """The request an entry holds; None if it is none, or too old for whoever asked to wait still."""
+    is_old = now_ms - int(entry_id.partition("-")[0]) > REQUEST_VALID_MS
+    if fields.get("request") != "test" or is_old:
+        return None
+    return Request(entry_id, fields.get("channel", ""), fields.get("by", ""))
+
+
+class Tenure:
+    """One notifier's time, from its claim to its loss. All calls from one event loop."""
+
+    def __init__(self, store: Store, holder: Holder, *, clock: Clock, store_time: StoreTime, sent_at: float) -> None:
+        self._store, self._holder, self._clock, self.store_time = store, holder, clock, store_time
+        self._sent_at = sent_at
+        self._rev = 0
+        self._is_over = False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something may be said now: the lease was confirmed and does not end within the margin."""
+        return not self._is_over and self._clock.now() < self._sent_at + TTL_S - MARGIN_S
+
+    async def renew(self) -> bool:
+        """Extend the lease; False if it is another's or gone, for good. Raises: what every call to the store raises."""
+        sent_at = self._clock.now()
+        outcome, store_us, *_ = await _lead(self._store, "renew", self._holder)
+        self.store_time.observe(int(store_us) / 1000, sent_at=sent_at)
+        if outcome == b"LEADING":
+            self._sent_at = sent_at
+        else:
+            self._is_over = True
+        return not self._is_over
+
+    async def remember(self, fields: Mapping[str, bytes]) -> bool:
+        """Keep these fields beside the lease; False if the lease is ours no more. Later calls win over earlier ones."""
+        self._rev += 1
+        flat = [part for pair in fields.items() for part in pair]
+        reply = await self._store.run(
+            scripts.REMEMBER,
+            keys=[keys.notifier(), keys.notifier_cursor()],
+            args=[self._holder.claim_id, self._rev, keys.NOTIFIER_TTL_S, *flat],
+        )
+        if reply[0] == b"REFUSED":
+            self._is_over = True
+        return not self._is_over
+
+    async def recall(self, field: str) -> bytes | None:
+        """What was kept under this name, by whomever."""
+        (reply,) = await self._store.pipeline(["HGET", keys.notifier_cursor(), field])
+        if isinstance(reply, Exception):
+            raise reply
+        found: bytes | None = reply
+        return found
+
+    async def give_back(self) -> None:
+        """Let the next one begin at once."""
+        self._is_over = True
+        await _lead(self._store, "release", self._holder)
+
+
+async def claim(
+    store: Store, *, clock: Clock, instance_id: str, hostname: str, version: str, channels: int
+) -> Tenure | None:
+    """Become the notifier if nobody is; None: somebody else is it. One with channels replaces one that has none."""
+    store_time, sent_at = StoreTime(clock), clock.now()
+    seen = await store.get(keys.notifier())
+    holder = _decoded(seen, Holder, keys.notifier())
+    if holder is not None and (holder.channels or not channels):
+        return None
+    store_time.observe(await store.time_ms(keys.notifier()), sent_at=sent_at)
+    ours = Holder(
+        claim_id=uuid.uuid4().hex,
+        instance_id=instance_id,
+        hostname=hostname,
+        since=iso(store_time.now_ms()),
+        version=version,
+        channels=channels,
+    )
+    sent_at = clock.now()
+    outcome, store_us, *_ = await _lead(store, "claim", ours, replaces=seen or b"")
+    store_time.observe(int(store_us) / 1000, sent_at=sent_at)
+    return Tenure(store, ours, clock=clock, store_time=store_time, sent_at=sent_at) if outcome == b"LEADING" else None
+
+
+async def _lead(store: Store, what: str, holder: Holder, *, replaces: bytes = b"") -> list[bytes]:
+    return await store.run(
+        scripts.LEAD,
+        keys=[keys.notifier()],
+        args=[what, holder.claim_id, TTL_S, msgspec.json.encode(holder), replaces],
+    )
+
+
+def _decoded(raw: bytes | None, kind: type[_Payload], key: str) -> _Payload | None:
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UnreadableKey(
+            f"Key {key} holds something that is not the notifier's: {error}. It was left untouched; if nobody "
+            f"needs it, delete it with `redis-cli DEL {key}`.",
+            key=key,
+            reason=str(error),
+        ) from error

@@ -1,0 +1,1 @@
+"""Alerts: what happened, told to people. Rules are pure; `notifier.py` is where to start reading."""

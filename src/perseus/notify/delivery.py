@@ -1,0 +1,133 @@
+"""One channel brought up to date: what it should show next is sent, and remembered as shown, one after the other.
+
+A webhook that is slow, refuses or is gone holds up nothing but itself. Each message is sent only when everything it
+follows from is kept and the lease is ours; a kill between the sending and the next save doubles that one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from perseus.alerting import Tenure
+from perseus.notify import queue, words
+from perseus.notify.discord import Dead, Delivered, Discord, Gone, Later, Outcome, Refused
+from perseus.notify.keeping import Keeping
+from perseus.notify.queue import Send
+from perseus.notify.state import ANNOUNCED, ChannelState
+from perseus.webhooks import Webhook
+
+NOT_HELD_PAUSE_S = 0.25
+log = structlog.get_logger()
+
+
+class Announcing(NamedTuple):
+    """What is announced, and where. `mention_role`: a role's id, mentioned in outages; `public_url`: for links."""
+
+    webhooks: Sequence[Webhook] = ()
+    kinds: Sequence[str] = ANNOUNCED
+    mention_role: str = ""
+    public_url: str = ""
+
+
+class Delivery:
+    """Brings one webhook's channel up to date, for as long as the tenure lasts."""
+
+    def __init__(
+        self, webhook: Webhook, *, announcing: Announcing, keeping: Keeping, tenure: Tenure, discord: Discord
+    ) -> None:
+        self._webhook, self._announcing = webhook, announcing
+        self._keeping, self._tenure, self._discord = keeping, tenure, discord
+
+    @property
+    def _channel(self) -> ChannelState:
+        return self._keeping.memory.channels[self._webhook.name]
+
+    async def run(self) -> None:
+        """Send whatever the channel does not show yet, for ever."""
+        while True:
+            seen = self._keeping.changes
+            send = self._next()
+            if send is None:
+                await self._keeping.changed(seen)
+                continue
+            await self._keeping.settled()
+            if not self._tenure.is_held:
+                await asyncio.sleep(NOT_HELD_PAUSE_S)
+                continue
+            await self._take(send, await self._deliver(send))
+
+    async def _rest(self, seconds: float, failed: Send) -> None:
+        """Wait before trying again; not so long after a mere edit if there is something new to be told meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    seen = self._keeping.changes
+                    send = self._next()
+                    if failed.edits and send is not None and not send.edits:
+                        return
+                    await self._keeping.changed(seen)
+        except TimeoutError:
+            return
+
+    def _next(self) -> Send | None:
+        return queue.next_send(
+            self._keeping.memory.state,
+            self._channel,
+            now_ms=self._tenure.store_time.now_ms(),
+            announced=self._announcing.kinds,
+        )
+
+    async def _deliver(self, send: Send) -> Outcome:
+        try:
+            payload = words.payload(
+                send,
+                now_ms=self._tenure.store_time.now_ms(),
+                mention_role=self._announcing.mention_role,
+                public_url=self._announcing.public_url,
+            )
+        except Exception as error:  # a defect of ours over one message must not hold up those behind it
+            log.exception("message_not_worded", key=send.message.key)
+            return Refused(f"it could not be worded: {type(error).__name__}")
+        outcome = await self._attempt(send, payload)
+        if isinstance(outcome, Refused):
+            log.warning("message_refused", channel=self._webhook.name, reason=outcome.reason, then="sent as plain text")
+            outcome = await self._attempt(send, words.plain(payload))
+        return outcome
+
+    async def _attempt(self, send: Send, payload: dict[str, Any]) -> Outcome:
+        if send.edits:
+            return await self._discord.edit(self._webhook, send.edits, payload, may_send=self._may_send)
+        return await self._discord.post(self._webhook, payload, may_send=self._may_send)
+
+    def _may_send(self) -> bool:
+        return self._tenure.is_held
+
+    async def _take(self, send: Send, outcome: Outcome) -> None:
+        """Remember what became of it; wait if it is to be tried again."""
+        now_ms, before = self._tenure.store_time.now_ms(), self._channel
+        match outcome:
+            case Delivered(message_id):
+                channel = queue.settle(before, send, message_id=message_id, at_ms=now_ms)
+            case Gone():  # somebody deleted it: they do not want to see it
+                channel = queue.settle(before, send, message_id="", at_ms=now_ms)
+            case Refused(reason):
+                log.error("message_not_sent", channel=self._webhook.name, key=send.message.key, reason=reason)
+                channel = queue.refused(before, send, reason=reason)
+            case Dead(reason):
+                log.error("channel_dead", channel=self._webhook.name, reason=reason)
+                channel = queue.died(before, send, reason=reason)
+            case Later() if not self._tenure.is_held:
+                return  # it was not sent, and that is not the channel's fault
+            case Later(after_s, reason, _):
+                if not before.failing_reason:
+                    log.warning("channel_failing", channel=self._webhook.name, reason=reason)
+                self._keeping.change_channel(queue.failed(before, reason=reason, at_ms=now_ms))
+                await self._rest(after_s, send)
+                return
+        if before.failing_reason and isinstance(outcome, Delivered):
+            log.info("channel_working_again", channel=self._webhook.name)
+        self._keeping.change_channel(channel)

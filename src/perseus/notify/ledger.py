@@ -1,0 +1,135 @@
+"""Incidents in the database: what the notifier knows is written there, what people did about it is read from there.
+
+The database being away delays no alert: what is to be written waits, and what was read last counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from perseus.alerting import Tenure
+from perseus.clock import iso, unix_ms
+from perseus.database import incidents
+from perseus.database.engine import Database
+from perseus.database.incidents import IncidentRecord
+from perseus.errors import PerseusError
+from perseus.notify import rules
+from perseus.notify.keeping import Keeping
+from perseus.notify.state import Incident, State
+
+READ_EVERY_S = 2.0
+WITHIN_S = 5.0
+FORGOTTEN_AFTER_MS = 60_000  # until then the logs may not have been read as far as the notifier before us had
+log = structlog.get_logger()
+
+
+class Ledger:
+    """Keeps rules and database of one tenure in step. `trouble`: why they are not, a sentence."""
+
+    def __init__(self, database: Database, *, keeping: Keeping, tenure: Tenure) -> None:
+        self._database, self._keeping, self._tenure = database, keeping, tenure
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Write what changed at once, and read what people did every two seconds, for ever."""
+        while True:
+            seen = self._keeping.changes
+            try:
+                async with asyncio.timeout(WITHIN_S):
+                    await self._write()
+                    await self._read()
+            except TimeoutError:
+                self._failed(f"the database did not answer within {WITHIN_S:g} s")
+            except PerseusError as error:
+                self._failed(str(error))
+            else:
+                self._works()
+            await self._pause(seen)
+
+    async def _pause(self, seen: int) -> None:
+        """Until something is to be written, or to be read again."""
+        if self.trouble is not None:
+            await asyncio.sleep(READ_EVERY_S)
+            return
+        try:
+            async with asyncio.timeout(READ_EVERY_S):
+                while not _unrecorded(self._keeping.memory.state):
+                    await self._keeping.changed(seen)
+                    seen = self._keeping.changes
+        except TimeoutError:
+            return
+
+    async def _write(self) -> None:
+        while found := _unrecorded(self._keeping.memory.state):
+            async with self._database.begin() as connection:
+                for incident in sorted(found, key=lambda each: (each.exchange_id, each.opened_ms)):
+                    await incidents.record(connection, record_of(incident), version=incident.version)
+            versions = {incident.id: incident.version for incident in found}
+            self._keeping.change_state(rules.recorded(self._keeping.memory.state, versions))
+
+    async def _read(self) -> None:
+        async with self._database.reading() as connection:
+            open_ones = await incidents.open_incidents(connection)
+        known, now_ms = self._keeping.memory.state.incidents, self._tenure.store_time.now_ms()
+        for row in open_ones:
+            if row.id in known:
+                self._keeping.change_state(_with_what_people_did(self._keeping.memory.state, row, now_ms=now_ms))
+        # of a notifier whose memory is lost: what became of them nobody knows
+        if self._tenure.is_held and any(row.id not in known for row in open_ones):
+            async with self._database.begin() as connection:
+                await incidents.resolve_forgotten(
+                    connection, known=known, opened_before_ms=now_ms - FORGOTTEN_AFTER_MS, now_ms=now_ms
+                )
+
+    def _failed(self, why: str) -> None:
+        if self.trouble is None:
+            log.warning("incidents_not_recorded", error=why, effect="alerts are sent all the same")
+            self.trouble = f"Incidents are not recorded: {why}"
+            self._keeping.change(self._keeping.memory)  # so that everyone is told
+
+    def _works(self) -> None:
+        if self.trouble is not None:
+            log.info("incidents_recorded_again")
+            self.trouble = None
+            self._keeping.change(self._keeping.memory)
+
+
+def record_of(incident: Incident) -> IncidentRecord:
+    """The incident as the database has it, without what people did."""
+    return IncidentRecord(
+        id=incident.id,
+        exchange_id=incident.exchange_id,
+        exchange_name=incident.exchange_name,
+        cause=incident.cause,
+        since=iso(incident.since_ms),
+        opened_at=iso(incident.opened_ms),
+        hostname=incident.hostname,
+        ip=incident.ip,
+        admin_email=incident.admin_email,
+        last_state=incident.last_state,
+        detail=incident.detail,
+        is_flapping=incident.is_flapping,
+        changes=incident.changes,
+        resolved_at=None if incident.resolved_ms is None else iso(incident.resolved_ms),
+        resolution=incident.resolution,
+    )
+
+
+def _unrecorded(state: State) -> list[Incident]:
+    return [incident for incident in state.incidents.values() if incident.recorded_version < incident.version]
+
+
+def _with_what_people_did(state: State, row: IncidentRecord, *, now_ms: int) -> State:
+    incident = state.incidents[row.id]
+    acknowledged_ms = unix_ms(row.acknowledged_at) if row.acknowledged_at else None
+    if acknowledged_ms is not None and acknowledged_ms != incident.acknowledged_ms:
+        by, reason = row.acknowledged_by or "", row.acknowledged_reason or ""
+        state = rules.acknowledge(state, row.id, by=by, reason=reason, at_ms=acknowledged_ms)
+    muted_until_ms = unix_ms(row.muted_until) if row.muted_until else None
+    if muted_until_ms is None:
+        return rules.unmute(state, row.id) if incident.muted_until_ms is not None else state
+    if muted_until_ms != incident.muted_until_ms and muted_until_ms > now_ms:
+        return rules.mute(state, row.id, until_ms=muted_until_ms, by=row.muted_by or "")
+    return state

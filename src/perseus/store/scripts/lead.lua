@@ -1,0 +1,28 @@
+-- The notifier's lease: claim, renew or give back, and nothing of anybody else's.
+-- KEYS  1 lease
+-- ARGV  1 'claim', 'renew' or 'release'  2 claimId  3 TTL, s  4 payload JSON
+--       5 for a claim: the value that may be replaced, whole, or ''
+-- Reply {outcome, server time in us, ...}
+--   LEADING                      the key holds our payload, for a TTL from now
+--   FOLLOWING   value, PTTL ms   another's; nothing was written
+--   GONE                         it was ours no longer (renew, release): what is kept beside it may be another's by now
+--   RELEASED
+local clock = redis.call('TIME')
+local now = string.format('%.0f', tonumber(clock[1]) * 1000000 + tonumber(clock[2]))
+local raw = redis.pcall('GET', KEYS[1])
+if type(raw) == 'table' then return {'FOLLOWING', now, raw.err, '-1'} end  -- not a string: whoever wrote it needs it
+local ok, held = pcall(cjson.decode, raw or '')
+local ours = ok and type(held) == 'table' and held.claimId == ARGV[2]
+
+if ARGV[1] == 'claim' then
+  if raw and not ours and raw ~= ARGV[5] then
+    return {'FOLLOWING', now, raw, string.format('%.0f', redis.call('PTTL', KEYS[1]))}
+  end
+elseif not ours then
+  return {'GONE', now}
+elseif ARGV[1] == 'release' then
+  redis.call('DEL', KEYS[1])
+  return {'RELEASED', now}
+end
+redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
+return {'LEADING', now}

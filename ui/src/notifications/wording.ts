@@ -1,0 +1,73 @@
+/** Channels and alerts in words. Pure. */
+
+import type { ChannelHealth, StatusView } from '../api/generated';
+import type { Look } from '../network/health';
+
+type Word = { look: Look; word: string };
+
+// red is for outages of exchanges alone
+const STATES: Record<ChannelHealth['state'], Word> = {
+  ok: { look: 'active', word: 'Works' },
+  unused: { look: 'calm', word: 'Not used yet' },
+  waiting: { look: 'changing', word: 'Sending' },
+  failing: { look: 'late', word: 'Failing' },
+  dead: { look: 'late', word: 'Dead' },
+};
+
+const VERDICTS: Record<StatusView['alerts'], Word> = {
+  sent: { look: 'active', word: 'Alerts are being sent' },
+  failing: { look: 'late', word: 'Alerts do not get through' },
+  none: { look: 'late', word: 'No alerts are being sent' },
+};
+
+/** What may be announced, as `PERSEUS_DISCORD_ANNOUNCE` calls it, and in words. */
+export const KINDS: Readonly<Record<string, string>> = {
+  started: 'starts',
+  stopped: 'stops',
+  offline: 'outages',
+  recovered: 'recoveries',
+  lease_lost: 'lost leases',
+  promoted: 'promotions',
+  handed_over: 'handoffs',
+  error: 'errors',
+};
+
+export const UNKNOWN: Word = { look: 'unknown', word: 'Nobody can tell right now whether alerts are sent' };
+
+/** How a channel is. */
+export function stateOf(channel: Pick<ChannelHealth, 'state'>): Word {
+  return STATES[channel.state];
+}
+
+/** Whether people are told. */
+export function verdictOf(status: Pick<StatusView, 'alerts'>): Word {
+  return VERDICTS[status.alerts];
+}
+
+/** `1 of 2 channels works`. */
+export function channelWords(channels: readonly Pick<ChannelHealth, 'state'>[]): string {
+  const working = channels.filter(({ state }) => state !== 'dead' && state !== 'failing').length;
+  if (channels.length === 0) return 'no channel';
+  if (working === channels.length) return working === 1 ? '1 channel' : `${working} channels`;
+  if (channels.length === 1) return 'its one channel does not work';
+  return `${working} of ${channels.length} channels ${working === 1 ? 'works' : 'work'}`;
+}
+
+/** What of all there is people are told, and what they are not. */
+export function announcedWords(announced: readonly string[]): { told: string[]; untold: string[] } {
+  return {
+    told: announced.map((kind) => KINDS[kind] ?? kind),
+    untold: Object.entries(KINDS).flatMap(([kind, words]) => (announced.includes(kind) ? [] : [words])),
+  };
+}
+
+/** Why nobody is told: what to do about it differs. */
+export type Silence = 'no notifier' | 'no channel' | 'all dead' | 'failing';
+
+/** Why nobody is told; null: somebody is. */
+export function silenceOf(status: Pick<StatusView, 'alerts' | 'holder' | 'channels'>): Silence | null {
+  if (status.alerts === 'sent') return null;
+  if (status.holder === null) return 'no notifier';
+  if (status.channels.length === 0) return 'no channel';
+  return status.alerts === 'failing' ? 'failing' : 'all dead';
+}
