@@ -25,6 +25,7 @@ from perseus.webhooks import KINDS, Webhook, parse_announced, parse_role, parse_
 
 PREFIX = "PERSEUS_"
 EMBEDDED = "embedded"
+SIMULATED = "simulated network"  # the source of what a simulated network has of its own
 _STORE_SCHEMES = tuple(tls + kind for kind in ("", "+cluster", "+sentinel") for tls in ("redis", "rediss"))
 _PUBLIC_IP_URLS = "https://api.ipify.org,https://checkip.amazonaws.com,https://icanhazip.com"
 # Read by the test suite from the same environment; they configure no product behaviour.
@@ -79,6 +80,11 @@ class Settings:
     def is_embedded(self) -> bool:
         """Whether the store is a server of our own in DATA_DIR."""
         return self.store_url == EMBEDDED
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether these are the settings of a simulated network."""
+        return self.sources.get("STORE_URL") == SIMULATED
 
     def venue_urls(self, exchange: str) -> VenueUrls:
         """The URLs given for this exchange, both None where its own hosts are meant."""

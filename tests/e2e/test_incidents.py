@@ -79,6 +79,7 @@ def test_incident_is_muted_for_a_while_and_unmuted(alerted: Site, window: Window
     expect(found).to_contain_text("Nobody has it yet")
     button(found, "Unmute").click()
     expect(button(found, "Unmute")).to_have_count(0)
+    expect(found).to_be_focused()
     expect(found).not_to_contain_text("Muted")
     page.reload()
     expect(found).to_be_visible()
@@ -142,6 +143,24 @@ def test_nothing_is_shown_as_done_before_it_is(alerted: Site, window: Windows) -
     expect(dialog(page)).to_have_count(0)
     expect(button(found, "Mute")).to_be_focused()
     expect(found).not_to_contain_text("Muted")
+
+
+def test_answer_of_before_does_not_undo_what_was_done(alerted: Site, window: Windows) -> None:
+    """Servers share an answer for a second, and the next question may reach another one."""
+    write_incidents(alerted, incident())
+    opened = window(alerted)
+    found, page = shown(opened), opened.page
+    with page.expect_response(INCIDENTS) as before:
+        look_until(page, found.is_visible, "it asks again")
+    stale = before.value.text()
+    page.route(INCIDENTS, lambda route: route.fulfill(body=stale, content_type="application/json"))
+    button(found, "Acknowledge").click()
+    button(dialog(page), "Acknowledge").click()
+    expect(found).to_contain_text(f"Acknowledged by {ADMIN}")
+    with page.expect_response(INCIDENTS):
+        page.evaluate("window.dispatchEvent(new Event('online'))")
+    page.evaluate("new Promise(shown => requestAnimationFrame(() => requestAnimationFrame(shown)))")
+    assert "Nobody has it" not in found.inner_text()
 
 
 def test_failed_unmute_is_said_where_it_was_pressed(alerted: Site, window: Windows) -> None:

@@ -38,9 +38,9 @@ NASTY = [
 ]
 TEXTS = st.one_of(
     st.sampled_from(NASTY),
-    st.text(max_size=60),
-    st.text(alphabet="*_~|`<>[]()@#:\\-+.>1 \n\tat😀\u200b/", max_size=60),
-    st.text(alphabet="*😀", min_size=250, max_size=600),
+    st.text(max_size=20),
+    st.text(alphabet="*_~|`<>[]()@#:\\-+.>1 \n\tat😀\u200b/", max_size=30),
+    st.integers(100, 300).map(lambda times: "*😀" * times),
 )
 MOMENTS = st.integers(0, 4_102_444_800_000)
 LINES = st.builds(
@@ -70,7 +70,7 @@ MESSAGES = st.builds(
     opened_ms=MOMENTS,
     is_loud=st.booleans(),
     of=st.integers(0, 400),
-    lines=st.lists(LINES, max_size=12).map(tuple),
+    lines=st.lists(LINES, max_size=5).map(tuple),
     asked_by=TEXTS,
 )
 # What Discord makes something of, were it not escaped: by its clients' rules, found in plain text.
@@ -269,6 +269,7 @@ def test_200_exchanges_offline_at_once_can_still_be_read() -> None:
     plain = words.plain(body)
     assert breaches(plain) == []
     assert plain["content"].startswith(body["content"] + "\n**Exchange 0** is offline")
+    assert re.search(r"(… and 175 more|fra-1\n…)$", plain["content"])
 
 
 @pytest.mark.parametrize(
@@ -402,12 +403,43 @@ def test_cut_keeps_whole_characters_escapes_and_times(text: str, limit: int) -> 
 
 
 @given(st.lists(st.text(alphabet="ab😀", min_size=1, max_size=20), min_size=1, max_size=40), st.integers(40, 200))
+@example(["a" * 30, "b" * 20], 40)
 def test_list_that_is_too_long_says_how_many_are_missing(parts: list[str], limit: int) -> None:
     """Whoever is not named is counted at least."""
     text = lengths.joined(parts, limit, between="\n")
     assert lengths.units(text) <= limit
     kept, _, rest = text.partition("\n… and ")
     if rest:
-        assert kept.split("\n") == parts[: len(parts) - int(rest.removesuffix(" more"))]
+        named = parts[: len(parts) - int(rest.removesuffix(" more"))]
+        assert kept.split("\n") == named or (len(named) == 1 and parts[0].startswith(kept.removesuffix("…")))
     else:
         assert text == "\n".join(parts)
+
+
+def test_simulated_outage_says_so_and_mentions_nobody() -> None:
+    """Whoever tries Perseus with its simulator must wake nobody, and frighten nobody who reads along."""
+    line = Line(exchange_id=2, exchange_name="binance", display_name="Binance", phase="offline", since_ms=NOW_MS)
+    message = Message(key="a", kind="offline", opened_ms=NOW_MS, is_loud=True, lines=(line,))
+    send = Send(message, None, (), is_late=False)
+    real = words.payload(send, now_ms=NOW_MS, mention_role="7", public_url="")
+    simulated = words.payload(send, now_ms=NOW_MS, mention_role="7", public_url="", is_simulated=True)
+    assert real["content"].endswith("<@&7>")
+    assert simulated["content"].startswith("Simulated: ")
+    assert "<@&" not in simulated["content"]
+    assert simulated["allowed_mentions"] == {"parse": []}
+
+
+def test_whoever_has_it_is_named_with_what_they_said() -> None:
+    """The next one to wake up need not ask."""
+    line = Line(
+        exchange_id=2,
+        exchange_name="binance",
+        display_name="Binance",
+        phase="offline",
+        since_ms=NOW_MS,
+        acknowledged_by="Ada",
+        acknowledged_reason="looking at it",
+    )
+    message = Message(key="a", kind="offline", opened_ms=NOW_MS, lines=(line,))
+    said = words.payload(Send(message, None, (), is_late=False), now_ms=NOW_MS, mention_role="", public_url="")
+    assert {"name": "Acknowledged by", "value": "Ada: looking at it", "inline": False} in said["embeds"][0]["fields"]

@@ -41,7 +41,8 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 def admins() -> None:
     """The people who may look at the network, and those who may command it.
 
-    A viewer looks. An operator and an owner may do no more over the API yet; a token never does more than its owner.
+    A viewer looks; an operator also acknowledges and mutes incidents, and tests channels; an owner may do no more over
+    the API yet. A token never does more than its owner.
     """
 
 

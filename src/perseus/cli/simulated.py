@@ -16,9 +16,7 @@ from pathlib import Path
 import msgspec
 
 from perseus.errors import BadConfiguration, PerseusError, StoreUnavailable
-from perseus.settings import EMBEDDED, Settings, VenueUrls, database_file, sqlite_url
-
-SOURCE = "simulated network"
+from perseus.settings import EMBEDDED, SIMULATED, Settings, VenueUrls, database_file, sqlite_url
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -107,7 +105,7 @@ def as_simulated(settings: Settings, running: Running) -> Settings:
         store_url=EMBEDDED,
         database_url=sqlite_url(database_file(simulated_dir(settings.data_dir))),
         venue_urls_by_exchange=urls,
-        sources={**settings.sources, **dict.fromkeys(changed, SOURCE)},
+        sources={**settings.sources, **dict.fromkeys(changed, SIMULATED)},
     )
 
 

@@ -7,7 +7,7 @@ follows from is kept and the lease is ours; a kill between the sending and the n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -21,16 +21,21 @@ from perseus.notify.state import ANNOUNCED, ChannelState
 from perseus.webhooks import Webhook
 
 NOT_HELD_PAUSE_S = 0.25
+FINISH_WITHIN_S = 1.0  # what is on its way when we are to end
 log = structlog.get_logger()
 
 
 class Announcing(NamedTuple):
-    """What is announced, and where. `mention_role`: a role's id, mentioned in outages; `public_url`: for links."""
+    """What is announced, and where. `mention_role`: a role's id, mentioned in outages; `public_url`: for links.
+
+    `is_simulated`: it is no real network.
+    """
 
     webhooks: Sequence[Webhook] = ()
     kinds: Sequence[str] = ANNOUNCED
     mention_role: str = ""
     public_url: str = ""
+    is_simulated: bool = False
 
 
 class Delivery:
@@ -41,6 +46,7 @@ class Delivery:
     ) -> None:
         self._webhook, self._announcing = webhook, announcing
         self._keeping, self._tenure, self._discord = keeping, tenure, discord
+        self._is_ending = False
 
     @property
     def _channel(self) -> ChannelState:
@@ -58,7 +64,25 @@ class Delivery:
             if not self._tenure.is_held:
                 await asyncio.sleep(NOT_HELD_PAUSE_S)
                 continue
-            await self._take(send, await self._deliver(send))
+            pause_s = await self._finished(self._tell(send))
+            if pause_s:
+                await self._rest(pause_s, send)
+
+    async def _finished(self, telling: Coroutine[Any, Any, float]) -> float:
+        """What is on its way to Discord arrives and is remembered although we are to end: else it comes twice."""
+        task = asyncio.create_task(telling, name=f"message for {self._webhook.name}")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._is_ending = True
+            await asyncio.wait({task}, timeout=FINISH_WITHIN_S)
+            if not task.cancel() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error from None
+            raise
+
+    async def _tell(self, send: Send) -> float:
+        """Send it, and remember what became of it; how long to wait before anything else is sent."""
+        return self._take(send, await self._deliver(send))
 
     async def _rest(self, seconds: float, failed: Send) -> None:
         """Wait before trying again; not so long after a mere edit if there is something new to be told meanwhile."""
@@ -88,6 +112,7 @@ class Delivery:
                 now_ms=self._tenure.store_time.now_ms(),
                 mention_role=self._announcing.mention_role,
                 public_url=self._announcing.public_url,
+                is_simulated=self._announcing.is_simulated,
             )
         except Exception as error:  # a defect of ours over one message must not hold up those behind it
             log.exception("message_not_worded", key=send.message.key)
@@ -104,10 +129,10 @@ class Delivery:
         return await self._discord.post(self._webhook, payload, may_send=self._may_send)
 
     def _may_send(self) -> bool:
-        return self._tenure.is_held
+        return self._tenure.is_held and not self._is_ending
 
-    async def _take(self, send: Send, outcome: Outcome) -> None:
-        """Remember what became of it; wait if it is to be tried again."""
+    def _take(self, send: Send, outcome: Outcome) -> float:
+        """Remember what became of it; how long to wait if it is to be tried again, else 0."""
         now_ms, before = self._tenure.store_time.now_ms(), self._channel
         match outcome:
             case Delivered(message_id):
@@ -120,14 +145,14 @@ class Delivery:
             case Dead(reason):
                 log.error("channel_dead", channel=self._webhook.name, reason=reason)
                 channel = queue.died(before, send, reason=reason)
-            case Later() if not self._tenure.is_held:
-                return  # it was not sent, and that is not the channel's fault
+            case Later() if not self._may_send():
+                return 0.0  # it was not sent, and that is not the channel's fault
             case Later(after_s, reason, _):
                 if not before.failing_reason:
                     log.warning("channel_failing", channel=self._webhook.name, reason=reason)
                 self._keeping.change_channel(queue.failed(before, reason=reason, at_ms=now_ms))
-                await self._rest(after_s, send)
-                return
+                return after_s
         if before.failing_reason and isinstance(outcome, Delivered):
             log.info("channel_working_again", channel=self._webhook.name)
         self._keeping.change_channel(channel)
+        return 0.0

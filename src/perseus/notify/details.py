@@ -55,10 +55,16 @@ def _facts(line: Line) -> Iterator[Field]:
     yield Field("State before", escaped(line.last_state, _HOST_LENGTH))
     yield Field(*_successor(line))
     yield Field("Muted until", moment(line.muted_until_ms) if line.muted_until_ms is not None else "")
-    yield Field("Acknowledged by", escaped(line.acknowledged_by, _HOST_LENGTH))
+    yield Field("Acknowledged by", _in_hand(line), is_short=not line.acknowledged_reason)
     yield Field(
         "Last error" if line.phase == "error" else "Reason", escaped(line.detail, _REASON_LENGTH), is_short=False
     )
+
+
+def _in_hand(line: Line) -> str:
+    """Who has it, and what they said of it."""
+    why = f": {escaped(line.acknowledged_reason, _SHORT_REASON_LENGTH)}" if line.acknowledged_reason else ""
+    return escaped(line.acknowledged_by, _HOST_LENGTH) + why
 
 
 def _successor(line: Line) -> tuple[str, str]:
@@ -89,11 +95,13 @@ def _explanation(line: Line) -> str:
 def _lines(message: Message, limit: int) -> str:
     """A line for each exchange, those that are down first; shorter ones if there are many, and the rest counted."""
     lines = sorted(message.lines, key=lambda line: line.until_ms is not None)
-    full = "\n".join(_line(line, message.kind) for line in lines)
-    if len(lines) <= _MOST_LINES and units(full) <= limit:
-        return full
-    short = [_line(line, message.kind, is_short=True) for line in lines]
-    return joined(short, limit, between="\n", at_most=_MOST_LINES)
+    if len(lines) <= _MOST_LINES:
+        full = "\n".join(_line(line, message.kind) for line in lines)
+        if units(full) <= limit:
+            return full
+    short = [_line(line, message.kind, is_short=True) for line in lines[:_MOST_LINES]]
+    only_counted = [""] * (len(lines) - len(short))
+    return joined([*short, *only_counted], limit, between="\n", at_most=_MOST_LINES)
 
 
 def _line(line: Line, kind: Kind, *, is_short: bool = False) -> str:
@@ -114,5 +122,5 @@ def _remarks(line: Line) -> Iterator[str]:
     yield escaped(line.detail, _SHORT_REASON_LENGTH)
     if line.until_ms is None:
         yield headlines.coming(line)
-    yield f"acknowledged by {escaped(line.acknowledged_by, _HOST_LENGTH)}" if line.acknowledged_by else ""
+    yield f"acknowledged by {_in_hand(line)}" if line.acknowledged_by else ""
     yield f"muted until <t:{line.muted_until_ms // 1000}:f>" if line.muted_until_ms is not None else ""

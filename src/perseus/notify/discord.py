@@ -18,8 +18,8 @@ from yarl import URL
 from perseus.clock import Clock
 from perseus.notify.answers import Answer, Dead, Delivered, Gone, Later, Outcome, Refused, is_message_id, read
 from perseus.notify.pace import Pace, Route
-from perseus.notify.webhooks import Webhook
 from perseus.resolver import Resolver
+from perseus.webhooks import Webhook
 
 __all__ = ["Dead", "Delivered", "Discord", "Gone", "Later", "Outcome", "Refused", "user_agent"]
 

@@ -93,8 +93,9 @@ class Draft:
 
     def close_messages(self) -> None:
         """Close those to which nothing can be added any more."""
+        ongoing = unfinished(self.told.values(), self.incidents)
         for message in self.messages.values():
-            closes_ms = closing_ms(message, unfinished(self.told.values(), self.incidents))
+            closes_ms = closing_ms(message, ongoing)
             if closes_ms is not None and closes_ms <= self.now_ms:
                 self.messages[message.key] = replace(message, is_closed=True)
 

@@ -47,6 +47,7 @@ def line_of(incident: Incident, told: Told) -> Line:
         is_up=is_flapping and told.state == "active",
         incident_id=incident.id,
         acknowledged_by=incident.acknowledged_by,
+        acknowledged_reason=incident.acknowledged_reason,
         muted_until_ms=incident.muted_until_ms,
     )
 

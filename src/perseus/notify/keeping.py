@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -21,10 +22,21 @@ class TenureOver(Exception):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is kept under `memory`. `saved_ms`: of two memories the later one is the one to go on from."""
+    """What is kept under `memory`. `saved_ms`: of two memories the later one is the one to go on from.
+
+    It rises with every save, whatever the clock does: a clock that was ahead for an hour would else let what was kept
+    then win over everything since.
+    """
 
     saved_ms: int
     memory: Memory
+
+
+class Ours(NamedTuple):
+    """What a process remembers of a tenure that has ended, saved or not."""
+
+    claim_id: str
+    kept: Kept
 
 
 class Keeping:
@@ -48,8 +60,17 @@ class Keeping:
     def change(self, memory: Memory) -> None:
         """Remember this, and wake whoever waits for a change. Never waits, so that no other change comes between."""
         self.kept = Kept(saved_ms=self.kept.saved_ms, memory=memory)
+        self.keep_again()
+
+    def keep_again(self) -> None:
+        """Keep everything once more: the store lost it, or what is told of us beside it has changed."""
         self.changes += 1
         self._wake()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything changed so far is kept."""
+        return self._saved >= self.changes
 
     def change_state(self, state: State) -> None:
         """Remember this state, if it is another one."""
@@ -80,35 +101,47 @@ class Keeping:
         """Keep every change, for ever. Raises: TenureOver when the store refuses us."""
         while True:
             await self.changed(self._saved)
-            changes, memory = self.changes, self.memory
-            now_ms = self._tenure.store_time.now_ms()
-            kept = Kept(saved_ms=now_ms, memory=memory)
-            fields = {"memory": msgspec.json.encode(kept), "health": msgspec.json.encode(self._health(memory, now_ms))}
             try:
-                is_ours = await self._tenure.remember(fields)
+                await self.keep()
             except PerseusError as error:  # it may have been kept: later ones win, so it is simply tried again
                 if not self._is_failing:
                     log.warning("alerts_not_kept", error=str(error), effect="nothing is sent until they can be")
                 self._is_failing = True
                 await asyncio.sleep(RETRY_S)
-                continue
-            if not is_ours:
-                raise TenureOver
-            self._is_failing = False
-            self._saved = changes
-            self.kept = Kept(saved_ms=now_ms, memory=self.memory)
-            self._wake()
+            else:
+                self._is_failing = False
+
+    async def keep(self) -> None:
+        """Keep what is remembered now. Raises: TenureOver when the store refuses us; what every call to it raises."""
+        changes, memory = self.changes, self.memory
+        now_ms = self._tenure.store_time.now_ms()
+        saved_ms = max(now_ms, self.kept.saved_ms + 1)
+        fields = {"memory": msgspec.json.encode(Kept(saved_ms=saved_ms, memory=memory))}
+        try:
+            fields["health"] = msgspec.json.encode(self._health(memory, now_ms))
+        except Exception:  # a defect of ours in what is shown of channels must not keep anything from being sent
+            log.exception("health_not_told")
+        if not await self._tenure.remember(fields):
+            raise TenureOver
+        self._saved = changes
+        self.kept = Kept(saved_ms=saved_ms, memory=self.memory)
+        self._wake()
 
 
-async def recalled(tenure: Tenure, *, ours: Kept | None) -> Kept | None:
-    """What to go on from: what is kept, or what this process kept later, for a store may come back with old data."""
-    raw = await tenure.recall("memory")
+async def recalled(tenure: Tenure, *, ours: Ours | None) -> Kept | None:
+    """What to go on from: what is kept, or what this process knows that is newer.
+
+    Ours is, if nobody kept anything since, for not all of it may have been kept; and if the store came back with old
+    data.
+    """
+    raw, kept_by = await tenure.recall("memory")
     found: Kept | None = None
     if raw is not None:
         try:
             found = msgspec.json.decode(raw, type=Kept)
-        except msgspec.MsgspecError:  # of a release that remembers otherwise
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # of a release that remembers otherwise
             log.exception("alerts_forgotten", effect="what was announced before is not known")
-    if found is None or (ours is not None and ours.saved_ms > found.saved_ms):
-        return ours
-    return found
+    if ours is None:
+        return found
+    is_ours = found is None or kept_by == ours.claim_id or ours.kept.saved_ms > found.saved_ms
+    return ours.kept if is_ours else found

@@ -6,6 +6,7 @@ The database being away delays no alert: what is to be written waits, and what w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -16,11 +17,12 @@ from perseus.database.engine import Database
 from perseus.database.incidents import IncidentRecord
 from perseus.errors import PerseusError
 from perseus.notify import rules
-from perseus.notify.keeping import Keeping
+from perseus.notify.keeping import Keeping, TenureOver
 from perseus.notify.state import Incident, State
 
 READ_EVERY_S = 2.0
 WITHIN_S = 5.0
+PATIENCE_S = 1.0  # for another writer on SQLite: so long the end of a server may have to wait for us
 FORGOTTEN_AFTER_MS = 60_000  # until then the logs may not have been read as far as the notifier before us had
 log = structlog.get_logger()
 
@@ -31,19 +33,25 @@ class Ledger:
     def __init__(self, database: Database, *, keeping: Keeping, tenure: Tenure) -> None:
         self._database, self._keeping, self._tenure = database, keeping, tenure
         self.trouble: str | None = None
+        self._given_up: dict[str, int] = {}  # versions the database did not take, by incident
 
     async def run(self) -> None:
         """Write what changed at once, and read what people did every two seconds, for ever."""
         while True:
             seen = self._keeping.changes
             try:
+                await self._write()
                 async with asyncio.timeout(WITHIN_S):
-                    await self._write()
                     await self._read()
             except TimeoutError:
                 self._failed(f"the database did not answer within {WITHIN_S:g} s")
             except PerseusError as error:
                 self._failed(str(error))
+            except TenureOver:
+                raise
+            except Exception as error:  # what a row holds, or a defect of ours
+                log.exception("incidents_failed")
+                self._failed(type(error).__name__)
             else:
                 self._works()
             await self._pause(seen)
@@ -55,19 +63,45 @@ class Ledger:
             return
         try:
             async with asyncio.timeout(READ_EVERY_S):
-                while not _unrecorded(self._keeping.memory.state):
+                while not self._unrecorded():
                     await self._keeping.changed(seen)
                     seen = self._keeping.changes
         except TimeoutError:
             return
 
     async def _write(self) -> None:
-        while found := _unrecorded(self._keeping.memory.state):
-            async with self._database.begin() as connection:
-                for incident in sorted(found, key=lambda each: (each.exchange_id, each.opened_ms)):
-                    await incidents.record(connection, record_of(incident), version=incident.version)
-            versions = {incident.id: incident.version for incident in found}
-            self._keeping.change_state(rules.recorded(self._keeping.memory.state, versions))
+        while found := self._unrecorded():
+            await self._keeping.settled()  # one that we forget again nobody would ever end
+            found.sort(key=lambda each: (each.exchange_id, each.opened_ms))
+            try:
+                await self._record(found)
+            except (PerseusError, TimeoutError):
+                raise
+            except Exception:  # the database is well, and does not take one of them
+                log.exception("incidents_not_recorded_together", then="each on its own")
+                await self._record_each(found)
+
+    async def _record(self, found: Sequence[Incident]) -> None:
+        async with asyncio.timeout(WITHIN_S), self._database.begin(patience_s=PATIENCE_S) as connection:
+            for incident in found:
+                await incidents.record(connection, record_of(incident), version=incident.version)
+        versions = {incident.id: incident.version for incident in found}
+        self._keeping.change_state(rules.recorded(self._keeping.memory.state, versions))
+
+    async def _record_each(self, found: Sequence[Incident]) -> None:
+        """Record what can be; what cannot is not tried again in this version, and holds up nothing."""
+        for incident in found:
+            try:
+                await self._record([incident])
+            except (PerseusError, TimeoutError):
+                raise
+            except Exception:
+                log.exception("incident_not_recorded", id=incident.id)
+                self._given_up[incident.id] = incident.version
+
+    def _unrecorded(self) -> list[Incident]:
+        found = _unrecorded(self._keeping.memory.state)
+        return [each for each in found if self._given_up.get(each.id, 0) < each.version]
 
     async def _read(self) -> None:
         async with self._database.reading() as connection:
@@ -78,7 +112,7 @@ class Ledger:
                 self._keeping.change_state(_with_what_people_did(self._keeping.memory.state, row, now_ms=now_ms))
         # of a notifier whose memory is lost: what became of them nobody knows
         if self._tenure.is_held and any(row.id not in known for row in open_ones):
-            async with self._database.begin() as connection:
+            async with self._database.begin(patience_s=PATIENCE_S) as connection:
                 await incidents.resolve_forgotten(
                     connection, known=known, opened_before_ms=now_ms - FORGOTTEN_AFTER_MS, now_ms=now_ms
                 )

@@ -20,7 +20,7 @@ URL = 2048
 # those of a single line are short
 
 # what is taken as a whole or not at all: an escaped character, a time, a mention, a character
-_ATOM = re.compile(r"\\.|<t:-?\d+(?::[a-zA-Z])?>|<@&\d+>|.", re.DOTALL)
+_ATOM = re.compile(r"\\.|\*\*|<t:-?\d+(?::[a-zA-Z])?>|<@&\d+>|.", re.DOTALL)
 _ELLIPSIS = "…"
 
 
@@ -51,10 +51,11 @@ def joined(
     parts: Sequence[str], limit: int, *, between: str, at_most: int | None = None, more: Callable[[int], str] = and_more
 ) -> str:
     """The parts that fit, whole, in order; then what `more` says of how many did not. Not one fits: the first, cut."""
-    kept = len(parts) if at_most is None else min(at_most, len(parts))
+    kept = min(len(parts), limit if at_most is None else at_most)  # of thousands most cannot fit: none is that short
     while kept > 1 and units(_with_rest(parts, kept, between, more)) > limit:
         kept -= 1
-    return cut(_with_rest(parts, kept, between, more), limit)
+    rest = _with_rest(["", *parts[1:]], kept, between, more)
+    return cut(parts[0], limit - units(rest)) + rest if parts else ""
 
 
 def _with_rest(parts: Sequence[str], kept: int, between: str, more: Callable[[int], str]) -> str:

@@ -19,8 +19,10 @@ from perseus import alerting
 from perseus.alerting import Tenure
 from perseus.errors import PerseusError
 from perseus.notify.delivery import Announcing
-from perseus.notify.keeping import Keeping, Kept, TenureOver, recalled
-from perseus.notify.turn import Surroundings, Turn, begun
+from perseus.notify.keeping import Keeping, Ours, TenureOver, recalled
+from perseus.notify.lasting import is_cancelled
+from perseus.notify.logs import begun
+from perseus.notify.turn import Surroundings, Turn
 
 CLAIM_EVERY_S = 1.0
 GIVE_BACK_WITHIN_S = 1.0
@@ -33,7 +35,7 @@ class Notifier:
     def __init__(self, around: Surroundings, *, announcing: Announcing, hostname: str) -> None:
         self._around, self._announcing, self._hostname = around, announcing, hostname
         self._instance_id = uuid.uuid4().hex
-        self._ours: Kept | None = None  # what we remembered when our last tenure ended
+        self._ours: Ours | None = None  # what we remembered when our last tenure ended
         self._is_waiting = False
 
     async def run(self) -> None:
@@ -47,6 +49,10 @@ class Notifier:
                 if not self._is_waiting:
                     log.warning("notifier_waits", error=str(error))
                 self._is_waiting = True
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                log.exception("notifier_failed", again_in_s=CLAIM_EVERY_S)
             except Exception:  # a defect of ours must not end the web server beside us, and is not to be hidden
                 log.exception("notifier_failed", again_in_s=CLAIM_EVERY_S)
             else:
@@ -70,7 +76,9 @@ class Notifier:
         log.info("notifier_started", channels=[webhook.name for webhook in self._announcing.webhooks])
         keeping: Keeping | None = None
         try:
-            kept = await recalled(tenure, ours=self._ours) or await begun(tenure, self._around)
+            kept = await recalled(tenure, ours=self._ours) or await begun(
+                tenure, self._around.store, self._around.exchanges()
+            )
             turn = Turn(tenure, kept, around=self._around, announcing=self._announcing)
             keeping = turn.keeping
             await turn.run()
@@ -78,14 +86,18 @@ class Notifier:
             log.warning("notifier_replaced")
         finally:
             if keeping is not None:
-                self._ours = keeping.kept
-            await _give_back(tenure)
+                self._ours = Ours(tenure.claim_id, keeping.kept)
+            await _give_back(tenure, keeping)
 
 
-async def _give_back(tenure: Tenure) -> None:
-    """Let the next one begin at once, if the store answers."""
+async def _give_back(tenure: Tenure, keeping: Keeping | None) -> None:
+    """Keep what was said last, and let the next one begin at once, if the store answers."""
     try:
         async with asyncio.timeout(GIVE_BACK_WITHIN_S):
+            if keeping is not None and not keeping.is_settled and tenure.is_held:
+                await keeping.keep()
             await tenure.give_back()
+    except TenureOver:
+        log.warning("notifier_replaced")
     except (PerseusError, TimeoutError) as error:
         log.warning("notifier_lease_not_given_back", error=str(error) or type(error).__name__, ends_in_s=alerting.TTL_S)

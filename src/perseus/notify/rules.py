@@ -75,11 +75,15 @@ def take(state: State, event: LogEvent, *, of: int, now_ms: int) -> State:
 
 def begin(events: Iterable[LogEvent], *, of: int, now_ms: int) -> State:
     """What is known when nobody was told anything yet: history is taken quietly, and only what is open now is told."""
-    state = State(of=of)
+    by_exchange: dict[int, list[LogEvent]] = {}
     for event in events:
-        at_ms = min(event.ms, now_ms)
-        state = _quiet(take(tick(state, now_ms=at_ms), event, of=of, now_ms=at_ms))
-    state = _quiet(tick(state, now_ms=now_ms))
+        by_exchange.setdefault(event.exchange_id, []).append(event)
+    alone = [_remembered(each, of=of, now_ms=now_ms) for each in by_exchange.values()]
+    state = State(
+        told={id: told for each in alone for id, told in each.told.items()},
+        incidents={id: incident for each in alone for id, incident in each.incidents.items()},
+        of=of,
+    )
     draft = Draft(state, now_ms=now_ms)
     for exchange_id, told in state.told.items():
         draft.told[exchange_id] = replace(told, start_message="", stop_message="", error_message="")
@@ -87,6 +91,15 @@ def begin(events: Iterable[LogEvent], *, of: int, now_ms: int) -> State:
         remind_ms = None if incident.is_flapping else next_reminder_ms(incident.opened_ms, after_ms=now_ms)
         announce(draft, replace(incident, remind_ms=remind_ms, reminders=0), at_ms=now_ms)
     return draft.done()
+
+
+def _remembered(events: Iterable[LogEvent], *, of: int, now_ms: int) -> State:
+    """One exchange's history, taken quietly. By itself: a state of all exchanges would be copied for each entry."""
+    state = State(of=of)
+    for event in events:
+        at_ms = min(event.ms, now_ms)
+        state = _quiet(take(tick(state, now_ms=at_ms), event, of=of, now_ms=at_ms))
+    return _quiet(tick(state, now_ms=now_ms))
 
 
 def recorded(state: State, versions: Mapping[str, int]) -> State:

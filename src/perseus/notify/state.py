@@ -108,6 +108,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     is_up: bool = False  # a flapping one that is served at this moment
     incident_id: str = ""
     acknowledged_by: str = ""
+    acknowledged_reason: str = ""
     muted_until_ms: int | None = None
 
 

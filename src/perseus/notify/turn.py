@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
-from perseus import alerting, keys
+from perseus import alerting
 from perseus.alerting import Health, Tenure, TestOutcome
 from perseus.clock import Clock, iso
 from perseus.database.engine import Database
@@ -19,17 +21,19 @@ from perseus.notify import queue, rules
 from perseus.notify.delivery import Announcing, Delivery
 from perseus.notify.discord import Discord, user_agent
 from perseus.notify.keeping import Keeping, Kept, TenureOver
+from perseus.notify.lasting import Lasting
 from perseus.notify.ledger import Ledger
+from perseus.notify.logs import REQUESTS, Came, Logs, moved
 from perseus.notify.state import ChannelState, LogEvent, Memory, Seen, State
 from perseus.store import Entry, Store
-from perseus.store.connection import parse_entries
 
 BLOCK_S = 2.0
 TICK_EVERY_S = 1.0
-COMPARE_EVERY_S = 5.0
+COMPARE_EVERY_S = LOOK_EVERY_S = 5.0
 RETRY_S = 0.5
-HISTORY = 50  # entries of each log from which a first notifier learns how things are
-REQUESTS = ""  # its place among the positions, which are by exchange name
+AT_ONCE = 50  # entries taken before others get their turn
+CATCH_UP_BLOCK_S = 0.01
+CATCH_UP_WITHIN_S = 10.0  # after that people are told what is known
 log = structlog.get_logger()
 
 
@@ -49,23 +53,41 @@ class Turn:
 
     def __init__(self, tenure: Tenure, kept: Kept, *, around: Surroundings, announcing: Announcing) -> None:
         self._tenure, self._around, self._announcing = tenure, around, announcing
-        self.keeping = Keeping(tenure, self._with_our_channels(kept), health=self._health)
+        self.keeping = Keeping(tenure, self._with_our_channels(kept), health=self._tell)
+        self._told: Health | None = None
         self._ledger = Ledger(around.database, keeping=self.keeping, tenure=tenure)
+        self._logs = Logs(around.store, exchanges=around.exchanges)
+        self._lasting = Lasting()
+        self._caught_up = asyncio.Event()  # until then what the logs told last may be over
 
     async def run(self) -> None:
         """Work until the lease is lost. Raises: an ExceptionGroup with TenureOver in it."""
         agent = user_agent(self._around.version)
         async with Discord(clock=self._around.clock, user_agent=agent) as discord, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._renew(), name="notifier lease")
-            tasks.create_task(self.keeping.run(), name="notifier memory")
-            tasks.create_task(self._follow(), name="notifier logs")
-            tasks.create_task(self._watch_the_clock(), name="notifier clock")
-            tasks.create_task(self._ledger.run(), name="incidents")
+
+            def last(part: str, work: Callable[[], Awaitable[None]]) -> None:
+                tasks.create_task(self._lasting.last(part, work), name=f"notifier: {part}")
+
+            last("lease", self._renew)
+            last("memory", self.keeping.run)
+            last("logs", self._follow)
+            last("clock", self._watch_the_clock)
+            last("cards", self._watch_the_cards)
+            last("incidents", self._ledger.run)
             for webhook in self._announcing.webhooks:
                 delivery = Delivery(
                     webhook, announcing=self._announcing, keeping=self.keeping, tenure=self._tenure, discord=discord
                 )
-                tasks.create_task(delivery.run(), name=f"channel {webhook.name}")
+                last(f"channel {webhook.name}", partial(self._deliver, delivery))
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        await self._until_caught_up()
+        await delivery.run()
+
+    async def _until_caught_up(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_WITHIN_S):
+                await self._caught_up.wait()
 
     # -- the lease ----------------------------------------------------------------------------------------------------
 
@@ -77,67 +99,103 @@ class Turn:
                     raise TenureOver
             except PerseusError as error:
                 log.warning("notifier_not_renewed", error=str(error))
+            else:
+                if not self._tenure.is_memory_kept:
+                    log.warning("alerts_forgotten_by_the_store", effect="they are kept there again")
+                    self.keeping.keep_again()
 
     # -- the logs -----------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        is_failing = False
+        clock, is_failing, looked_at = self._around.clock, False, float("-inf")
+        until = clock.now() + CATCH_UP_WITHIN_S
         while True:
             try:
-                await self._take_what_came()
+                if clock.now() - looked_at >= LOOK_EVERY_S:
+                    await self._look()
+                    looked_at = clock.now()
+                came = await self._logs.came(
+                    self.keeping.memory.positions, block_s=BLOCK_S if self._caught_up.is_set() else CATCH_UP_BLOCK_S
+                )
+                await self._take_what_came(came)
             except PerseusError as error:
                 if not is_failing:
                     log.warning("logs_not_followed", error=str(error))
-                is_failing = True
+                is_failing, looked_at = True, float("-inf")
+                self._caught_up.set()
                 await asyncio.sleep(RETRY_S)
             else:
                 is_failing = False
+                if not came.events or clock.now() > until:
+                    self._caught_up.set()
 
-    async def _take_what_came(self) -> None:
-        """Wait for entries after the positions, and take them in the order in which they were written."""
-        by_key = {keys.log(exchange.name): exchange for exchange in self._around.exchanges()}
-        after = {key: self._position(exchange.name) for key, exchange in by_key.items()}
-        arrived = await self._around.store.wait_entries(
-            after | {keys.notifier_requests(): self._position(REQUESTS)}, block=BLOCK_S
-        )
-        requests = arrived.pop(keys.notifier_requests(), [])
-        events = [(entry.order, _event(by_key[key], entry)) for key, entries in arrived.items() for entry in entries]
+    async def _look(self) -> None:
+        """Learn which logs can be read, and read on in those that were written anew."""
+        trouble = self._logs.trouble
+        where = await self._logs.look(self.keeping.memory.positions)
+        if where:
+            log.warning("logs_written_anew", read_on_after=where)
+            self.keeping.change(moved(self.keeping.memory, where, self._around.exchanges()))
+        elif self._logs.trouble != trouble:
+            self.keeping.keep_again()  # so that everyone is told
+
+    async def _take_what_came(self, came: Came) -> None:
+        """Take entries in the order in which they were written."""
+        of = sum(exchange.is_active for exchange in self._around.exchanges())
+        for first in range(0, len(came.events), AT_ONCE):
+            self._take(came.events[first : first + AT_ONCE], of=of)
+            await asyncio.sleep(0)  # thousands at once must not keep the lease, the pages and Discord waiting
+        self._take_requests(came.requests)
+
+    def _take(self, events: Sequence[LogEvent], *, of: int) -> None:
         memory, now_ms = self.keeping.memory, self._tenure.store_time.now_ms()
-        state, of = memory.state, sum(exchange.is_active for exchange in by_key.values())
-        for _, event in sorted(events, key=lambda each: (each[0], each[1].exchange_name)):
+        state = memory.state
+        for event in events:
             state = _taken(state, event, of=of, now_ms=now_ms)
+        positions = {**memory.positions, **{event.exchange_name: event.id for event in events}}
+        self.keeping.change(msgspec.structs.replace(memory, state=state, positions=positions))
+
+    def _take_requests(self, requests: Sequence[Entry]) -> None:
+        if not requests:
+            return
+        memory, now_ms = self.keeping.memory, self._tenure.store_time.now_ms()
+        state = memory.state
         for entry in requests:
             state = self._asked(state, entry, now_ms=now_ms)
-        newest = {by_key[key].name: entries[-1].id for key, entries in arrived.items()}
-        if requests:
-            newest[REQUESTS] = requests[-1].id
-        if newest:
-            positions = {**memory.positions, **newest}
-            self.keeping.change(msgspec.structs.replace(memory, state=state, positions=positions))
-
-    def _position(self, name: str) -> str:
-        """Where to read on; of a log that is new to us from its beginning, and that is when the exchange was added."""
-        return self.keeping.memory.positions.get(name, "0-0")
+        positions = {**memory.positions, REQUESTS: requests[-1].id}
+        self.keeping.change(msgspec.structs.replace(memory, state=state, positions=positions))
 
     def _asked(self, state: State, entry: Entry, *, now_ms: int) -> State:
         request = alerting.request_of(entry.id, entry.fields, now_ms=now_ms)
         if request is None or request.channel not in self.keeping.memory.channels:
             return state
-        return rules.request_test(state, request.id, channel=request.channel, by=request.by, now_ms=now_ms)
+        try:
+            return rules.request_test(state, request.id, channel=request.channel, by=request.by, now_ms=now_ms)
+        except Exception:  # as with entries
+            log.exception("test_not_told", channel=request.channel)
+            return state
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
     async def _watch_the_clock(self) -> None:
-        """Let time pass for the rules, and compare what was said with what the cards show, for ever."""
-        turns = 0
+        """Let time pass for the rules, for ever."""
+        await self._until_caught_up()
         while True:
             await asyncio.sleep(TICK_EVERY_S)
             now_ms = self._tenure.store_time.now_ms()
             self.keeping.change_state(rules.tick(self.keeping.memory.state, now_ms=now_ms))
-            turns += 1
-            if turns % COMPARE_EVERY_S == 0:
-                self._compare(now_ms)
-                self._forget(now_ms)
+
+    async def _watch_the_cards(self) -> None:
+        """Compare what was said with what the cards show, and what everyone is told of us with how we are, for ever."""
+        await self._until_caught_up()
+        while True:
+            await asyncio.sleep(COMPARE_EVERY_S)
+            now_ms = self._tenure.store_time.now_ms()
+            self._compare(now_ms)
+            self._forget(now_ms)
+            told = self._told
+            if told is not None and self._health(self.keeping.memory, now_ms, saved_at=told.saved_at) != told:
+                self.keeping.keep_again()
 
     def _compare(self, now_ms: int) -> None:
         seen = self._around.cards()
@@ -164,38 +222,22 @@ class Turn:
             channels[webhook.name] = msgspec.structs.replace(known, dead_reason="")
         return Kept(saved_ms=kept.saved_ms, memory=msgspec.structs.replace(kept.memory, channels=channels))
 
-    def _health(self, memory: Memory, now_ms: int) -> Health:
+    def _tell(self, memory: Memory, now_ms: int) -> Health:
+        self._told = self._health(memory, now_ms, saved_at=iso(now_ms))
+        return self._told
+
+    def _health(self, memory: Memory, now_ms: int, *, saved_at: str) -> Health:
+        troubles = (self._lasting.trouble, self._logs.trouble, self._ledger.trouble)
         return Health(
-            saved_at=iso(now_ms),
+            saved_at=saved_at,
             channels=[
                 queue.health(memory.state, channel, now_ms=now_ms, announced=self._announcing.kinds)
                 for channel in memory.channels.values()
             ],
             announced=self._announcing.kinds,
-            trouble=self._ledger.trouble,
+            trouble=". ".join(trouble for trouble in troubles if trouble) or None,
             tests=_test_outcomes(memory),
         )
-
-
-async def begun(tenure: Tenure, around: Surroundings) -> Kept:
-    """A memory for a network of which nobody was told yet: from here on, and what is the matter right now.
-
-    Raises: what every call to the store raises.
-    """
-    exchanges = around.exchanges()
-    reads = [("XREVRANGE", keys.log(each.name), "+", "-", "COUNT", HISTORY) for each in exchanges]
-    positions: dict[str, str] = {}
-    events: list[LogEvent] = []
-    for exchange, reply in zip(exchanges, await around.store.pipeline(*reads), strict=True):
-        if isinstance(reply, Exception):
-            raise reply
-        entries = parse_entries(reply)
-        positions[exchange.name] = entries[0].id if entries else "0-0"
-        events += [_event(exchange, entry) for entry in reversed(entries)]
-    now_ms = tenure.store_time.now_ms()
-    of = sum(exchange.is_active for exchange in exchanges)
-    state = rules.begin(sorted(events, key=lambda event: event.ms), of=of, now_ms=now_ms)
-    return Kept(saved_ms=now_ms, memory=Memory(positions=positions, state=state))
 
 
 def _taken(state: State, event: LogEvent, *, of: int, now_ms: int) -> State:
@@ -223,7 +265,3 @@ def _test_outcomes(memory: Memory) -> dict[str, TestOutcome]:
             outcome = TestOutcome(outcome="failed", reason=reason or "it was deleted in Discord")
         outcomes[message.key.removeprefix("test-")] = outcome
     return outcomes
-
-
-def _event(exchange: Exchange, entry: Entry) -> LogEvent:
-    return LogEvent(exchange.id, exchange.name, exchange.display_name, entry.id, entry.fields)

@@ -7,11 +7,12 @@ from urllib.parse import quote, urlsplit
 
 from perseus.clock import iso
 from perseus.notify import details, headlines
-from perseus.notify.lengths import CONTENT, DESCRIPTION, FIELD_NAME, FIELD_VALUE, FIELDS, TITLE, URL, cut
+from perseus.notify.lengths import CONTENT, DESCRIPTION, FIELD_NAME, FIELD_VALUE, FIELDS, TITLE, URL, cut, joined
 from perseus.notify.queue import Send, is_loud, is_over
 from perseus.notify.state import Message
 
 SUPPRESS_NOTIFICATIONS = 4096
+_SIMULATED = "Simulated: "
 _GREEN, _BLUE, _AMBER, _RED, _GREY, _VIOLET = 0x2DA675, 0x0064E3, 0xBF8717, 0xA7252A, 0x676B79, 0x522D67
 _COLOURS = {
     "active": _GREEN,
@@ -32,16 +33,20 @@ _COLOURS = {
 }
 
 
-def payload(send: Send, *, now_ms: int, mention_role: str, public_url: str) -> dict[str, Any]:
+def payload(
+    send: Send, *, now_ms: int, mention_role: str, public_url: str, is_simulated: bool = False
+) -> dict[str, Any]:
     """The body that creates or edits the message. `mention_role`: a role's id, mentioned in loud messages only.
 
+    What is simulated says so, and mentions nobody.
     Of every text in the message only the mention is not escaped or ours. An edit says nothing of notifications:
     Discord does not let them be changed.
     """
     message = send.message
-    mention = f" <@&{mention_role}>" if mention_role and is_loud(message) else ""
+    mention = f" <@&{mention_role}>" if mention_role and is_loud(message) and not is_simulated else ""
+    headline = (_SIMULATED if is_simulated else "") + headlines.headline(message, is_late=send.is_late)
     body: dict[str, Any] = {
-        "content": cut(headlines.headline(message, is_late=send.is_late), CONTENT - len(mention)) + mention,
+        "content": cut(headline, CONTENT - len(mention)) + mention,
         "embeds": [_embed(send, now_ms=now_ms, public_url=public_url)],
         "allowed_mentions": {"parse": [], "roles": [mention_role]} if mention else {"parse": []},
     }
@@ -58,8 +63,8 @@ def plain(payload: dict[str, Any]) -> dict[str, Any]:
             embed.get("description", ""),
             *(f"{each['name']}: {each['value']}" for each in embed.get("fields", ())),
         ]
-    text = "\n".join(part for part in parts if part)
-    return {**payload, "content": cut(text, CONTENT), "embeds": []}
+    lines = "\n".join(part for part in parts if part).split("\n")
+    return {**payload, "content": joined(lines, CONTENT, between="\n", more=lambda _: "…"), "embeds": []}
 
 
 def _embed(send: Send, *, now_ms: int, public_url: str) -> dict[str, Any]:

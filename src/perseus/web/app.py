@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
-from starlette.routing import Mount, Router, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perseus.clock import Clock, unix_ms
 from perseus.database import exchanges
@@ -103,14 +103,15 @@ class Web:
         )
         login = Login(database, self._identities, names=names, clock=clock)
         self.app: ASGIApp = Guard(
-            Router(
-                [
-                    *login.routes(),
-                    *health.routes(store, database, clock=clock),
-                    *AdminUI(self._identities, names=names).routes(),
-                    WebSocketRoute(API, self._trpc),
-                    Mount(API, self._trpc),
-                ]
+            api_first(
+                self._trpc,
+                Router(
+                    [
+                        *login.routes(),
+                        *health.routes(store, database, clock=clock),
+                        *AdminUI(self._identities, names=names).routes(),
+                    ]
+                ),
             ),
             names=names,
             proxies=TrustedProxies(settings.trusted_proxies),
@@ -142,6 +143,22 @@ class Web:
         await self._trpc.close(within_s)
 
 
+def api_first(api: ASGIApp, others: ASGIApp) -> ASGIApp:
+    """An app that gives what is asked of API to `api`, mounted there, and the rest to `others`.
+
+    As a route among the others it would cost a tenth of an answer: they are tried one after the other.
+    """
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == API or scope["path"].startswith(f"{API}/"):
+            scope["root_path"] += API
+            await api(scope, receive, send)
+        else:
+            await others(scope, receive, send)
+
+    return served
+
+
 async def _read_exchanges(database: Database) -> Sequence[Exchange]:
     async with database.reading() as connection:
         return await exchanges.read_all(connection)
@@ -153,6 +170,7 @@ def _notifier(settings: Settings, around: Surroundings) -> Notifier:
         kinds=settings.discord_announce,
         mention_role=settings.discord_mention_role,
         public_url=settings.public_url,
+        is_simulated=settings.is_simulated,
     )
     return Notifier(around, announcing=announcing, hostname=settings.hostname)
 

@@ -1,6 +1,6 @@
 /** Acknowledging and muting: what will follow, a reason for the others, and what came of it. */
 
-import { type FormEvent, type ReactNode, useContext, useEffect, useId, useState } from 'react';
+import { type FormEvent, type ReactNode, useContext, useId, useState } from 'react';
 import { api } from '../api/client';
 import type { IncidentRecord } from '../api/generated';
 import { useStoreNow } from '../api/now';
@@ -20,9 +20,7 @@ type Shown = { decision: Decision; close: () => void };
 
 /** The dialog of a decision. */
 export function DecisionDialog({ decision, close }: Shown): ReactNode {
-  const { id } = decision.incident;
   const Form = decision.kind === 'mute' ? Mute : Acknowledge;
-  useEffect(() => () => focusIfLost(id), [id]);
   return <Form incident={decision.incident} close={close} />;
 }
 
@@ -46,7 +44,7 @@ function Mute({ incident, close }: { incident: IncidentRecord; close: () => void
   return (
     <Frame incident={incident} title={`Mute ${incident.displayName}`} verb="Mute" change={change} close={close}>
       <Choice name="For" chosen={minutes} choose={setMinutes} choices={(Object.keys(MINUTES) as Minutes[]).map((each) => [each, MINUTES[each]])} />
-      <p className="times">No new message about this incident until <strong>{absolute(now + Number(minutes) * 60_000, zone, now)}</strong>. If it is still open then, a reminder follows at once.</p>
+      <p className="times">No new message about this incident until <strong>{absolute(now + Number(minutes) * 60_000, zone, now)}</strong>. If it is still open then and nobody has it, a reminder follows at once.</p>
       <Reason reason={reason} setReason={setReason} example="Maintenance of the venue" />
     </Frame>
   );
@@ -90,11 +88,4 @@ function Reason({ reason, setReason, example }: { reason: string; setReason: (re
 function useIsOver(incident: IncidentRecord): boolean {
   const { data, fault } = useLive().incidents;
   return data !== null && fault === null && !data.incidents.some((each) => each.id === incident.id);
-}
-
-/** The button that opened the dialog may be gone: who uses a keyboard goes on at the incident. */
-function focusIfLost(id: string): void {
-  requestAnimationFrame(() => {
-    if (document.activeElement === document.body) document.querySelector<HTMLElement>(`[data-incident="${CSS.escape(id)}"]`)?.focus();
-  });
 }

@@ -33,7 +33,15 @@ export function useChange(send: () => Promise<IncidentRecord>, said: (changed: I
 
 /** Let an incident be told of again. */
 export function useUnmute(incident: IncidentRecord): Change {
-  return useChange(() => api.notify.unmute.mutate({ incidentId: incident.id }), (changed) => `${changed.displayName} is told of again`);
+  const { id } = incident;
+  return useChange(() => api.notify.unmute.mutate({ incidentId: id }), (changed) => `${changed.displayName} is told of again`, () => focusIfLost(id));
+}
+
+/** The button that was pressed is gone: who uses a keyboard goes on at the incident. */
+function focusIfLost(id: string): void {
+  requestAnimationFrame(() => {
+    if (document.activeElement === document.body) document.querySelector<HTMLElement>(`[data-incident="${CSS.escape(id)}"]`)?.focus();
+  });
 }
 
 /** Why something was not done. Without an answer nobody can tell whether it was. */
