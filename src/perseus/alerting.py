@@ -103,13 +103,14 @@ class Alerting(NamedTuple):
 
     @property
     def word(self) -> AlertsWord:
-        """`sent` if one channel works, `failing` if all that could have been failing for a while, else `none`."""
-        if self.holder is None or self.health is None:
+        """`sent` unless it is known that no channel is told (`none`), or that none took anything lately (`failing`)."""
+        if self.holder is None or not self.holder.channels:
             return "none"
-        alive = [channel for channel in self.health.channels if channel.state != "dead"]
-        if not alive:
+        channels = self.health.channels if self.health is not None else ()  # () while it begins
+        alive = [channel for channel in channels if channel.state != "dead"]
+        if channels and not alive:
             return "none"
-        return "failing" if all(self._is_failing(channel) for channel in alive) else "sent"
+        return "failing" if alive and all(self._is_failing(channel) for channel in alive) else "sent"
 
     @property
     def why(self) -> str | None:
@@ -118,12 +119,12 @@ class Alerting(NamedTuple):
             return None
         if self.holder is None:
             return "No alerts are being sent: no notifier runs. `perseus serve` and `perseus up` do that."
-        channels = self.health.channels if self.health is not None else ()
-        if not channels:
+        if not self.holder.channels:
             return (
                 f"No alerts are being sent: no Discord webhook is set on {self.holder.hostname}. Set "
                 f"PERSEUS_DISCORD_WEBHOOK_URLS (NAME=URL) there and start it again."
             )
+        channels = self.health.channels if self.health is not None else ()
         reasons = "; ".join(f"{channel.name}: {channel.reason}" for channel in channels if channel.reason)
         if self.word == "failing":
             return f"Alerts cannot be delivered at the moment: {reasons}. They are kept and sent when that is over."
@@ -191,8 +192,14 @@ class Tenure:
     def __init__(self, store: Store, holder: Holder, *, clock: Clock, store_time: StoreTime, sent_at: float) -> None:
         self._store, self._holder, self._clock, self.store_time = store, holder, clock, store_time
         self._sent_at = sent_at
-        self._rev = 0
+        self._rev = self._kept_rev = 0
         self._is_over = False
+        self.is_memory_kept = True
+
+    @property
+    def claim_id(self) -> str:
+        """Names this tenure, beside what it kept too."""
+        return self._holder.claim_id
 
     @property
     def is_held(self) -> bool:
@@ -200,36 +207,42 @@ class Tenure:
         return not self._is_over and self._clock.now() < self._sent_at + TTL_S - MARGIN_S
 
     async def renew(self) -> bool:
-        """Extend the lease; False if it is another's or gone, for good. Raises: what every call to the store raises."""
-        sent_at = self._clock.now()
-        outcome, store_us, *_ = await _lead(self._store, "renew", self._holder)
+        """Extend the lease; False if it is another's or gone, for good. Raises: what every call to the store raises.
+
+        `is_memory_kept` is False then if the store has lost what it had confirmed: evicted, deleted, or failed over.
+        """
+        sent_at, confirmed = self._clock.now(), self._kept_rev
+        outcome, store_us, *kept = await _lead(self._store, "renew", self._holder)
         self.store_time.observe(int(store_us) / 1000, sent_at=sent_at)
         if outcome == b"LEADING":
             self._sent_at = sent_at
+            self.is_memory_kept = int(kept[0] or 0) >= confirmed
         else:
             self._is_over = True
         return not self._is_over
 
     async def remember(self, fields: Mapping[str, bytes]) -> bool:
         """Keep these fields beside the lease; False if the lease is ours no more. Later calls win over earlier ones."""
-        self._rev += 1
+        self._rev = rev = self._rev + 1
         flat = [part for pair in fields.items() for part in pair]
         reply = await self._store.run(
             scripts.REMEMBER,
             keys=[keys.notifier(), keys.notifier_cursor()],
-            args=[self._holder.claim_id, self._rev, keys.NOTIFIER_TTL_S, *flat],
+            args=[self._holder.claim_id, rev, keys.NOTIFIER_TTL_S, *flat],
         )
         if reply[0] == b"REFUSED":
             self._is_over = True
+        elif reply[0] == b"KEPT":
+            self._kept_rev = max(self._kept_rev, rev)
         return not self._is_over
 
-    async def recall(self, field: str) -> bytes | None:
-        """What was kept under this name, by whomever."""
-        (reply,) = await self._store.pipeline(["HGET", keys.notifier_cursor(), field])
+    async def recall(self, field: str) -> tuple[bytes | None, str]:
+        """What was kept under this name, and in which tenure; `""` if in none."""
+        (reply,) = await self._store.pipeline(["HMGET", keys.notifier_cursor(), field, "claimId"])
         if isinstance(reply, Exception):
             raise reply
-        found: bytes | None = reply
-        return found
+        found, kept_by = reply
+        return found, (kept_by or b"").decode("ascii", "replace")
 
     async def give_back(self) -> None:
         """Let the next one begin at once."""
@@ -264,7 +277,7 @@ async def claim(
 async def _lead(store: Store, what: str, holder: Holder, *, replaces: bytes = b"") -> list[bytes]:
     return await store.run(
         scripts.LEAD,
-        keys=[keys.notifier()],
+        keys=[keys.notifier(), keys.notifier_cursor()],
         args=[what, holder.claim_id, TTL_S, msgspec.json.encode(holder), replaces],
     )
 

@@ -9,7 +9,6 @@ Source: developers/resources/webhook, developers/topics/rate-limits, developers/
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import secrets
@@ -95,13 +94,11 @@ class StandIn:
     """Channels with a webhook each, by name; they exist once they are asked for.
 
     `provoked`: requests beyond the rate limit the headers told. `premature`: requests before a 429's time was over.
-    `answer_after_s`: how far away it is, from having taken a message to its answer.
     """
 
     port: int = 0
     burst: int = 5
     window_s: float = 2.0
-    answer_after_s: float = 0.0
     posted: list[Posted] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     provoked: int = 0
@@ -225,7 +222,6 @@ class StandIn:
         if fault is not None and fault.form not in AFTER:
             return await instead(fault, request)
         answer = await self._taken(request, channel, version=version, message_id=message_id)
-        await asyncio.sleep(self.answer_after_s)
         answer.headers.update(headers)
         if fault is not None and answer.status < 300:
             return await afterwards(fault, request, answer)

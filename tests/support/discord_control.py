@@ -66,10 +66,6 @@ class StandInProcess:
         """No more faults."""
         self._do("stop_playing")
 
-    def answer_after(self, seconds: float) -> None:
-        """Be so far away from now on."""
-        self._do("answer_after", seconds=seconds)
-
     def delete(self, message_id: str) -> None:
         """A person deletes a message."""
         self._do("delete", message_id=message_id)
@@ -125,8 +121,6 @@ async def _told(stand_in: StandIn, request: web.Request) -> web.Response:
         case "verdict":
             counts = {"provoked": stand_in.provoked, "premature": stand_in.premature, "asked": len(stand_in.asked)}
             return web.json_response(counts)
-        case "answer_after":
-            stand_in.answer_after_s = options["seconds"]
         case "refuse" | "listen" as what:
             await getattr(stand_in, what)()
         case "play" | "stop_playing" | "delete" | "remove" as what:

@@ -18,7 +18,7 @@ import aiohttp
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Route
 from starlette.routing import Router as Routes
 
 from perseus.database import admins, login_links, passwords, sessions, tokens
@@ -28,6 +28,7 @@ from perseus.database.engine import Database, open_database
 from perseus.model import Role
 from perseus.settings import load_settings
 from perseus.web.access import RULES, Access, check_rules, counted
+from perseus.web.app import api_first
 from perseus.web.errors import described
 from perseus.web.guard import Guard
 from perseus.web.identity import Caller, Identities
@@ -237,15 +238,8 @@ async def running_site(
             client_of=client_key,
             allow_origin=("*",),
         )
-        routes = Routes(
-            [
-                *login.routes(),
-                *AdminUI(identities, names=names).routes(),
-                Route("/crash", _crash),
-                WebSocketRoute("/trpc", server),
-                Mount("/trpc", server),
-            ]
-        )
+        pages = [*login.routes(), *AdminUI(identities, names=names).routes(), Route("/crash", _crash)]
+        routes = api_first(server, Routes(pages))
         door = listen("127.0.0.1", 0)
         url = f"http://127.0.0.1:{door.getsockname()[1]}"
         stop = asyncio.Event()

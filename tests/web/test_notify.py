@@ -141,7 +141,9 @@ async def test_incidents_are_paged_newest_first_and_filtered(running: NotifySite
 async def test_operator_acknowledges_mutes_and_unmutes(running: NotifySite) -> None:
     """Each answers with the incident as it is then, and the audit log has who, from where, and why."""
     await running.record(OPEN)
+    assert (await running.ask("getIncidents")).data["incidents"][0]["acknowledgedAt"] is None
     noted = (await running.ask("acknowledge", {"incidentId": OPEN.id, "reason": "on it"})).data
+    assert (await running.ask("getIncidents")).data["incidents"] == [noted]  # what many share is of now
     assert {*noted} == _fields(IncidentRecord)
     assert (noted["acknowledgedBy"], noted["acknowledgedReason"]) == ("operator@example.org", "on it")
     muted = (await running.ask("mute", {"incidentId": OPEN.id, "minutes": 120, "reason": "upgrade"})).data

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from perseus.clock import Clock
 from perseus.errors import BadUsage, PerseusError, UnreadableKey
@@ -19,8 +20,7 @@ SHARED_FOR_S = 1.0
 KEPT_BYTES = 32_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageAsked:
+class PageAsked(msgspec.Struct, frozen=True, kw_only=True):
     """One page as a client asks for it; `exchange_name` None: of all exchanges."""
 
     exchange_name: str | None = None

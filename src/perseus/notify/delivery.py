@@ -7,7 +7,7 @@ follows from is kept and the lease is ours; a kill between the sending and the n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,6 +16,7 @@ from perseus.alerting import Tenure
 from perseus.notify import queue, words
 from perseus.notify.discord import Dead, Delivered, Discord, Gone, Later, Outcome, Refused
 from perseus.notify.keeping import Keeping
+from perseus.notify.lasting import finished
 from perseus.notify.queue import Send
 from perseus.notify.state import ANNOUNCED, ChannelState
 from perseus.webhooks import Webhook
@@ -64,21 +65,13 @@ class Delivery:
             if not self._tenure.is_held:
                 await asyncio.sleep(NOT_HELD_PAUSE_S)
                 continue
-            pause_s = await self._finished(self._tell(send))
+            # what is on its way is remembered even if we are to end: else it comes twice
+            pause_s = await finished(self._tell(send), within_s=FINISH_WITHIN_S, ending=self._end)
             if pause_s:
                 await self._rest(pause_s, send)
 
-    async def _finished(self, telling: Coroutine[Any, Any, float]) -> float:
-        """What is on its way to Discord arrives and is remembered although we are to end: else it comes twice."""
-        task = asyncio.create_task(telling, name=f"message for {self._webhook.name}")
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self._is_ending = True
-            await asyncio.wait({task}, timeout=FINISH_WITHIN_S)
-            if not task.cancel() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error from None
-            raise
+    def _end(self) -> None:
+        self._is_ending = True
 
     async def _tell(self, send: Send) -> float:
         """Send it, and remember what became of it; how long to wait before anything else is sent."""

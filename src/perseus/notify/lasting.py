@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import structlog
 
 from perseus.notify.keeping import TenureOver
 
 AGAIN_IN_S = 1.0
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -47,6 +49,22 @@ class Lasting:
             return
         self._failed[part] = what
         log.error("notifier_part_failed", part=part, why=what, again_in_s=AGAIN_IN_S, exc_info=error)
+
+
+async def finished(work: Coroutine[Any, Any, T], *, within_s: float, ending: Callable[[], None] = lambda: None) -> T:
+    """Do this, and when cancelled meanwhile call `ending` and let it come to its end first, if that is within so long.
+
+    Cancelling a request on its way, or a connection being opened, loses what became of it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        ending()
+        await asyncio.wait({task}, timeout=within_s)
+        if not task.cancel() and not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("not_finished", error=str(error) or type(error).__name__)
+        raise
 
 
 def is_cancelled() -> bool:

@@ -18,6 +18,7 @@ from perseus.database.incidents import IncidentRecord
 from perseus.errors import PerseusError
 from perseus.notify import rules
 from perseus.notify.keeping import Keeping, TenureOver
+from perseus.notify.lasting import finished
 from perseus.notify.state import Incident, State
 
 READ_EVERY_S = 2.0
@@ -42,7 +43,7 @@ class Ledger:
             try:
                 await self._write()
                 async with asyncio.timeout(WITHIN_S):
-                    await self._read()
+                    await finished(self._read(), within_s=PATIENCE_S)
             except TimeoutError:
                 self._failed(f"the database did not answer within {WITHIN_S:g} s")
             except PerseusError as error:
@@ -82,11 +83,15 @@ class Ledger:
                 await self._record_each(found)
 
     async def _record(self, found: Sequence[Incident]) -> None:
-        async with asyncio.timeout(WITHIN_S), self._database.begin(patience_s=PATIENCE_S) as connection:
-            for incident in found:
-                await incidents.record(connection, record_of(incident), version=incident.version)
+        async with asyncio.timeout(WITHIN_S):
+            await finished(self._write_down(found), within_s=PATIENCE_S)
         versions = {incident.id: incident.version for incident in found}
         self._keeping.change_state(rules.recorded(self._keeping.memory.state, versions))
+
+    async def _write_down(self, found: Sequence[Incident]) -> None:
+        async with self._database.begin(patience_s=PATIENCE_S) as connection:
+            for incident in found:
+                await incidents.record(connection, record_of(incident), version=incident.version)
 
     async def _record_each(self, found: Sequence[Incident]) -> None:
         """Record what can be; what cannot is not tried again in this version, and holds up nothing."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from typing import NamedTuple
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,8 +49,7 @@ from perseus.web.uses import Uses
 BURST_S = 5  # after a quiet time a client may ask as much at once as RATE_LIMIT allows in so many seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a procedure gets: who calls, and what is known."""
 
     caller: Caller

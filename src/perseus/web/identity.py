@@ -104,12 +104,15 @@ class Identities:
         stay = Stay.of(scope)
         if stay is not None:
             self._stays[stay] = (credential, caller.identity)
-            stay.when_over = partial(self._stays.pop, stay, None)
+            stay.when_over = self._leave
         return caller
 
     async def look_again(self, caller: Caller) -> None:
         """Bring the caller's identity up to date, from memory while that is fresh. Raises: like `identify`."""
         caller.identity = await self._remembered(caller.credential)
+
+    def _leave(self, stay: Stay) -> None:
+        self._stays.pop(stay, None)
 
     def forget(self) -> None:
         """Somebody's rights changed in this process: believe nothing remembered, and look at lasting requests now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from array import array
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from perseus.clock import Clock
 from perseus.errors import TooOften
 
 SLOTS = 2**14
+_REMEMBERED = 1024  # slots of clients
 _ROUNDING_S = 1e-6  # sums of fractions of a second are a little off
 
 
@@ -51,12 +53,12 @@ class RateLimit:
 
     def __init__(self, rate: Rate, *, clock: Clock) -> None:
         self._rate, self._clock = rate, clock
-        self._slots = _Slots()
+        self._slot_of = lru_cache(_REMEMBERED)(_Slots().of)  # of who asks again and again; addresses are short
         self._empty_at = array("d", bytes(8 * SLOTS))
 
     def take(self, key: str, count: int = 1) -> None:
         """Count so many requests. Raises: TooOften, having counted nothing."""
-        slot, now = self._slots.of(key), self._clock.now()
+        slot, now = self._slot_of(key), self._clock.now()
         empty_at = max(self._empty_at[slot], now) + count / self._rate.per_second
         wait = empty_at - now - self._rate.burst / self._rate.per_second
         if wait > _ROUNDING_S:

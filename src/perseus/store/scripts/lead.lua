@@ -1,9 +1,9 @@
 -- The notifier's lease: claim, renew or give back, and nothing of anybody else's.
--- KEYS  1 lease
+-- KEYS  1 lease   2 memory, a hash, see remember.lua
 -- ARGV  1 'claim', 'renew' or 'release'  2 claimId  3 TTL, s  4 payload JSON
 --       5 for a claim: the value that may be replaced, whole, or ''
 -- Reply {outcome, server time in us, ...}
---   LEADING                      the key holds our payload, for a TTL from now
+--   LEADING     rev of ours      the key holds our payload, for a TTL from now; '' if nothing of ours is kept
 --   FOLLOWING   value, PTTL ms   another's; nothing was written
 --   GONE                         it was ours no longer (renew, release): what is kept beside it may be another's by now
 --   RELEASED
@@ -25,4 +25,5 @@ elseif ARGV[1] == 'release' then
   return {'RELEASED', now}
 end
 redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
-return {'LEADING', now}
+local kept = redis.pcall('HMGET', KEYS[2], 'claimId', 'rev')
+return {'LEADING', now, kept[1] == ARGV[2] and kept[2] or ''}
