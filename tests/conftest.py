@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -26,7 +27,9 @@ EVERYWHERE = (*sorted(BINARIES), *TOPOLOGIES)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare our markers."""
+    """Declare our markers, and let Ctrl-C count, which the background jobs of a script ignore, as do their children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "foreign_keys: the test leaves keys other programs wrote; do not judge them")
     config.addinivalue_line("markers", "one_server: the test does to its server what a Cluster cannot be asked")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -43,7 +42,5 @@ async def test_name_nobody_has_is_an_os_error(name: str) -> None:
 
 def test_look_up_without_an_answer_does_not_keep_an_instance() -> None:
     """Its lease is given back at once, and its process must end, too, for the next one to start."""
-    begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", HUNG], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "closed\n"
-    assert time.monotonic() - begun < 15

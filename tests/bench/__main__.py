@@ -1,6 +1,6 @@
 """`python -m tests.bench [NAME …]`: measure, print tables, and keep docs/performance.md true.
 
-Without names every bench runs, in some ten minutes, and the generated part of docs/performance.md is rewritten.
+Without names every bench runs, in a quarter of an hour, and the generated part of docs/performance.md is rewritten.
 Run it when nothing else runs: ratios hold on a busy machine, single numbers do not.
 """
 
@@ -30,6 +30,7 @@ BENCHES = {
     "messages": "frames to candles, against the standard library and python-binance",
     "startup": "import, --help, status, spawn to registered",
     "api": "getInstances and getActivityLog under load, against @trpc/server with ioredis; dashboards told",
+    "alerts": "from a kill -9 to the message in Discord, against a loop that polls and posts; what a notifier costs",
     "idle": "memory and processor time of a process that only holds an exchange",
 }
 

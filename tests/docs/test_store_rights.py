@@ -110,7 +110,7 @@ async def be_the_notifier(store: Store, clock: SystemClock) -> None:
         assert tenure is not None
         assert await tenure.renew()
         assert await tenure.remember({"memory": b"1"})
-        assert await tenure.recall("memory") == b"1"
+        assert await tenure.recall("memory") == (b"1", tenure.claim_id)
         await alerting.request_test(store, channel="ops", by="ada@example.com")
         after = {keys.notifier_requests(): "0-0", keys.log(BINANCE.name): "$"}
         assert await store.wait_entries(after, block=1)

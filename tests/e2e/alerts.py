@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from tests.support.servers import Server
 DEAD = "Discord does not know this webhook: 404 Not Found (10015, Unknown Webhook)"
 FAILING = "Discord answers 503 Service Unavailable"
 GRACE = "grace@example.org"
+_NUMBER = itertools.count(1)
 
 
 def channel(name: str = "ops", state: ChannelWord = "ok", **fields: Any) -> ChannelHealth:
@@ -49,17 +51,17 @@ def dead_channel() -> ChannelHealth:
 
 
 def lead(store: Server, *channels: ChannelHealth, **health: Any) -> None:
-    """Be the notifier with these channels, so that the server under test is not."""
+    """Be the notifier with these channels, so that the server under test is not: it has none, and gives way."""
     holder = Holder(
         claim_id="claim",
         instance_id="notifier-1",
         hostname="fra-alerts",
         since=ago(4 * HOUR + 60),
         version="0.5.0",
-        channels=max(1, len(channels)),  # one that has none would be replaced
+        channels=len(channels),
     )
     store.call("SET", keys.notifier(), msgspec.json.encode(holder), "EX", round(HOUR))
-    say(store, *channels, **health)
+    _say(store, *channels, **health)
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def nobody_leads(store: Server) -> Iterator[None]:
         store.call("ACL", "SETUSER", "default", "allkeys")
 
 
-def say(store: Server, *channels: ChannelHealth, **health: Any) -> None:
+def _say(store: Server, *channels: ChannelHealth, **health: Any) -> None:
     """Let everyone know how these channels are."""
     told: dict[str, Any] = {"saved_at": ago(0), "channels": channels, "announced": ANNOUNCED}
     store.call("HSET", keys.notifier_cursor(), "health", msgspec.json.encode(Health(**(told | health))))
@@ -89,13 +91,13 @@ def asked_tests(store: Server) -> list[str]:
 
 def answer_tests(store: Server, outcome: TestOutcome, *channels: ChannelHealth) -> None:
     """Say what became of every test message that was asked for."""
-    say(store, *channels, tests=dict.fromkeys(asked_tests(store), outcome))
+    _say(store, *channels, tests=dict.fromkeys(asked_tests(store), outcome))
 
 
 def incident(name: str = "kraken", *, since_s: float = 250, **fields: Any) -> IncidentRecord:
     """An open incident of an exchange."""
     told: dict[str, Any] = {
-        "id": f"{name}-{round(since_s)}-0",
+        "id": f"{name}-{next(_NUMBER)}-0",
         "exchange_id": id_of(name),
         "exchange_name": name,
         "cause": "offline",

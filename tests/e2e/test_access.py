@@ -14,9 +14,9 @@ from tests.e2e.alerts import (
     dead_channel,
     failing_channel,
     incident,
+    lead,
     mute,
     resolved,
-    say,
     write_incidents,
 )
 from tests.e2e.axe import assert_accessible
@@ -71,7 +71,7 @@ def test_incidents_and_alerts_are_accessible(alerted: Site, browser: Browser, wi
     acknowledge(alerted, okx, reason="looking")
     mute(alerted, okx, reason="maintenance")
     channels = (channel(), channel("new", "unused"), channel("slow", "waiting"), failing_channel(), dead_channel())
-    say(alerted.store, *channels)
+    lead(alerted.store, *channels)
     opened = window(alerted, color_scheme=scheme)
     page = opened.open("/notifications")
     look_until(page, lambda: page.locator("[data-incident], [data-channel]").count() == 7, "everything is there")
@@ -84,7 +84,7 @@ def test_incidents_and_alerts_are_accessible(alerted: Site, browser: Browser, wi
         assert_accessible(page, name)
         page.keyboard.press("Escape")
     for silent in ((), (dead_channel(),), (failing_channel(),)):
-        say(alerted.store, *silent)
+        lead(alerted.store, *silent)
         opened.open()
         look_until(page, alerts_bar(page).is_visible, "the page warns")
         assert_accessible(page, f"warning: {silent}")

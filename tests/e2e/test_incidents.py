@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from perseus.database.incidents import IncidentRecord
 from tests.e2e.alerts import acknowledge, forget_incidents, incident, mute, nobody_leads, write_incidents
+from tests.e2e.records import ago
 from tests.e2e.site import ADMIN, VIEWER, Site
 from tests.e2e.window import Window, bar, card, incident_of, look_until
 
@@ -18,11 +21,11 @@ INCIDENTS = "**/trpc/notify.getIncidents*"
 LOOKING = "looking at the upstream <b>provider</b>"
 
 
-def shown(window: Window, name: str = "kraken", path: str = "/network") -> Locator:
-    """The incident of an exchange on a page that was just opened."""
+def shown(window: Window, record: IncidentRecord, path: str = "/network") -> Locator:
+    """An incident on a page that was just opened; what was answered a second ago may be an earlier one."""
     page = window.open(path)
-    found = incident_of(page, name)
-    look_until(page, found.is_visible, f"the incident of {name} is shown")
+    found = page.locator(f'[data-incident="{record.id}"]')
+    look_until(page, found.is_visible, f"{record.id} is shown")
     return found
 
 
@@ -56,9 +59,10 @@ def second_of_day(text: str) -> int:
 @pytest.mark.parametrize("path", PLACES)
 def test_incident_is_acknowledged_where_it_is_seen(alerted: Site, window: Windows, path: str) -> None:
     """Everybody sees who has it, why and when; by keyboard, too, and the focus stays where one was."""
-    write_incidents(alerted, incident())
+    kraken = incident()
+    write_incidents(alerted, kraken)
     opened, other = window(alerted), window(alerted)
-    found, elsewhere = shown(opened, path=path), shown(other)
+    found, elsewhere = shown(opened, kraken, path), shown(other, kraken)
     page = opened.page
     expect(found).to_contain_text("Nobody has it yet")
     button(found, "Acknowledge").focus()
@@ -80,9 +84,10 @@ def test_incident_is_acknowledged_where_it_is_seen(alerted: Site, window: Window
 @pytest.mark.parametrize("path", PLACES)
 def test_incident_is_muted_for_a_while_and_unmuted(alerted: Site, window: Windows, path: str) -> None:
     """It says until when beforehand, and afterwards to everybody; nothing is muted for ever."""
-    write_incidents(alerted, incident(since_s=200))
+    kraken = incident()
+    write_incidents(alerted, kraken)
     opened = window(alerted, timezone_id="UTC")
-    found, page = shown(opened, path=path), opened.page
+    found, page = shown(opened, kraken, path), opened.page
     button(found, "Mute").click()
     asked = dialog(page)
     expect(asked.get_by_role("radio")).to_have_count(5)
@@ -112,7 +117,7 @@ def test_incident_says_what_others_did(alerted: Site, window: Windows) -> None:
     mute(alerted, okx, reason="maintenance", minutes=7 * 1440)
     opened = window(alerted)
     for path in ("/network", "/network/okx", "/notifications"):
-        found = shown(opened, "okx", path)
+        found = shown(opened, okx, path)
         expect(found).to_contain_text("Flapping: went down or came back 5 times")
         expect(found).to_contain_text(re.compile(r"Acknowledged by grace@example.org: looking · 1m( \d+s)? ago"))
         expect(found).to_contain_text(re.compile(r"Muted until \w+ \d+ \w+ \d{4} .* by grace@example.org: maintenance"))
@@ -138,9 +143,10 @@ def ids(page: Page) -> list[str]:
 
 def test_nothing_is_shown_as_done_before_it_is(alerted: Site, window: Windows) -> None:
     """Who believes to have it, and has not, lets everybody sleep. What failed is said where it was pressed."""
-    write_incidents(alerted, incident())
+    kraken = incident()
+    write_incidents(alerted, kraken)
     opened = window(alerted)
-    found, page = shown(opened), opened.page
+    found, page = shown(opened, kraken), opened.page
     waiting: list[Route] = []
     page.route("**/trpc/notify.acknowledge*", lambda route: waiting.insert(0, route))
     button(found, "Acknowledge").click()
@@ -165,9 +171,10 @@ def test_nothing_is_shown_as_done_before_it_is(alerted: Site, window: Windows) -
 
 def test_answer_of_before_does_not_undo_what_was_done(alerted: Site, window: Windows) -> None:
     """Servers share an answer for a second, and the next question may reach another one."""
-    write_incidents(alerted, incident())
+    kraken = incident()
+    write_incidents(alerted, kraken)
     opened = window(alerted)
-    found, page = shown(opened), opened.page
+    found, page = shown(opened, kraken), opened.page
     with page.expect_response(INCIDENTS) as before:
         look_until(page, found.is_visible, "it asks again")
     stale = before.value.text()
@@ -185,7 +192,7 @@ def test_failed_unmute_is_said_where_it_was_pressed(alerted: Site, window: Windo
     write_incidents(alerted, kraken)
     mute(alerted, kraken)
     opened = window(alerted)
-    found, page = shown(opened), opened.page
+    found, page = shown(opened, kraken), opened.page
     page.route("**/trpc/notify.unmute*", lambda route: route.abort())
     button(found, "Unmute").click()
     expect(found.get_by_role("alert")).to_contain_text("nobody can tell whether this was done")
@@ -194,12 +201,13 @@ def test_failed_unmute_is_said_where_it_was_pressed(alerted: Site, window: Windo
 
 def test_incident_that_ends_under_the_dialog_is_not_acknowledged(alerted: Site, window: Windows) -> None:
     """It says so as soon as it is known; the server refuses it before that."""
-    write_incidents(alerted, incident())
+    kraken = incident()
+    write_incidents(alerted, kraken)
     opened = window(alerted)
-    found, page = shown(opened), opened.page
+    found, page = shown(opened, kraken), opened.page
     button(found, "Acknowledge").click()
     page.route(INCIDENTS, lambda route: route.abort())  # the page does not know yet
-    write_incidents(alerted, incident(resolved_at="2026-11-23T08:00:00.000Z", resolution="recovered"))
+    write_incidents(alerted, msgspec.structs.replace(kraken, resolved_at=ago(0), resolution="recovered"))
     button(dialog(page), "Acknowledge").click()
     expect(dialog(page).get_by_role("alert")).to_contain_text("This was not done. The incident kraken-")
     expect(dialog(page).get_by_role("alert")).to_contain_text("Nothing was changed.")
@@ -218,7 +226,7 @@ def test_who_may_only_look_sees_why(alerted: Site, browser: Browser, window: Win
     mute(alerted, kraken)
     opened = window(alerted, storage_state=alerted.signed_in(browser, VIEWER))
     for path in PLACES:
-        found = shown(opened, path=path)
+        found = shown(opened, kraken, path)
         for name in ("Acknowledge", "Mute longer", "Unmute"):
             expect(button(found, name)).to_be_disabled()
             expect(button(found, name)).to_have_accessible_description("Needs the role operator; yours is viewer.")
@@ -227,9 +235,10 @@ def test_who_may_only_look_sees_why(alerted: Site, browser: Browser, window: Win
 
 def test_page_held_still_cannot_be_acted_on(alerted: Site, window: Windows) -> None:
     """What is shown may be otherwise by now; it says so, and shows it when it is resumed."""
-    write_incidents(alerted, incident())
+    kraken = incident()
+    write_incidents(alerted, kraken)
     opened, other = window(alerted), window(alerted)
-    found, elsewhere, page = shown(opened), shown(other), opened.page
+    found, elsewhere, page = shown(opened, kraken), shown(other, kraken), opened.page
     page.get_by_role("button", name="Pause live updates").click()
     expect(button(found, "Acknowledge")).to_be_disabled()
     expect(found).to_contain_text("Paused. Resume to act on what is so now.")
@@ -244,9 +253,10 @@ def test_page_held_still_cannot_be_acted_on(alerted: Site, window: Windows) -> N
 
 def test_incidents_that_cannot_be_read_are_not_none(alerted: Site, window: Windows) -> None:
     """A failed question is no answer: what was known stays, with its time; the cards go on."""
-    write_incidents(alerted, incident())
+    kraken = incident()
+    write_incidents(alerted, kraken)
     opened = window(alerted)
-    found, page = shown(opened), opened.page
+    found, page = shown(opened, kraken), opened.page
     page.route(INCIDENTS, lambda route: route.abort())
     look_until(page, page.get_by_text("they cannot be read right now").is_visible, "the page says so")
     expect(page.locator(".incidents-fault")).to_contain_text(

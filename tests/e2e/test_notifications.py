@@ -22,7 +22,6 @@ from tests.e2e.alerts import (
     lead,
     nobody_leads,
     resolved,
-    say,
     write_incidents,
 )
 from tests.e2e.records import ago
@@ -50,7 +49,7 @@ def test_page_warns_while_nobody_would_be_told(alerted: Site, window: Windows, r
     page = window(alerted).open()
     with nobody_leads(alerted.store) if channels is None else nullcontext():
         if channels is not None:
-            say(alerted.store, *channels())
+            lead(alerted.store, *channels())
         look_until(page, alerts_bar(page).get_by_text(says).is_visible, "the page warns")
         alerts_bar(page).get_by_role("link", name="Notifications").click()
         expect(page).to_have_url(f"{alerted.url}/notifications")
@@ -69,16 +68,16 @@ def test_warning_comes_and_goes_by_itself(alerted: Site, window: Windows) -> Non
     page = window(alerted).open("/network/kraken")
     expect(page.get_by_role("heading", level=1)).to_have_text("Kraken")
     expect(alerts_bar(page)).to_have_count(0)
-    say(alerted.store)
+    lead(alerted.store)
     expect(alerts_bar(page)).to_be_visible()
     expect(page.locator("output.unseen").first).to_contain_text("No alerts are being sent")
-    say(alerted.store, channel())
+    lead(alerted.store, channel())
     expect(alerts_bar(page)).to_have_count(0)
 
 
 def test_one_dead_channel_of_two_is_no_silence(alerted: Site, window: Windows) -> None:
     """Somebody is told; the page of channels says which one is not."""
-    say(alerted.store, channel(), dead_channel())
+    lead(alerted.store, channel(), dead_channel())
     opened = window(alerted)
     page = opened.open("/notifications")
     told = page.get_by_text("Alerts are being sent · 1 of 2 channels works")
@@ -105,7 +104,7 @@ def test_unknown_is_neither_silence_nor_well(own_site: Site, window: Windows) ->
 
 def test_status_that_cannot_be_had_is_said_to_be_unknown(alerted: Site, window: Windows) -> None:
     """The cards may be known while this is not: then the line across the page says that."""
-    say(alerted.store, channel(), channel("night"))
+    lead(alerted.store, channel(), channel("night"))
     opened = window(alerted)
     page = opened.open("/notifications")
     expect(of_channel(page, "ops")).to_have_attribute("data-state", "ok")
@@ -123,7 +122,7 @@ def test_status_that_cannot_be_had_is_said_to_be_unknown(alerted: Site, window: 
 def test_every_channel_says_how_it_is(alerted: Site, window: Windows) -> None:
     """A word, when it last worked, what waits, what was given up, why, and what to do."""
     slow = channel("slow", "waiting", queued=1, oldest_unsent_at=ago(3))
-    say(alerted.store, channel(), channel("new", "unused"), slow, failing_channel(), dead_channel())
+    lead(alerted.store, channel(), channel("new", "unused"), slow, failing_channel(), dead_channel())
     page = window(alerted).open("/notifications")
     look_until(page, of_channel(page, "old").is_visible, "there are five")
     words = {"ops": "Works", "new": "Not used yet", "slow": "Sending", "night": "Failing", "old": "Dead"}
@@ -144,7 +143,7 @@ def test_every_channel_says_how_it_is(alerted: Site, window: Windows) -> None:
 
 def test_page_says_who_tells_and_of_what(alerted: Site, window: Windows) -> None:
     """Which server, since when; what is announced and what somebody switched off."""
-    say(alerted.store, channel(), announced=("offline", "recovered"), trouble="The database cannot be written.")
+    lead(alerted.store, channel(), announced=("offline", "recovered"), trouble="The database cannot be written.")
     page = window(alerted).open("/notifications")
     told = page.locator(".report")
     look_until(page, told.get_by_text("The database cannot be written.").is_visible, "trouble is told")
@@ -170,7 +169,7 @@ OUTCOMES = {
 def test_test_message_says_what_became_of_it(alerted: Site, window: Windows, outcome: str) -> None:
     """Where the button was pressed; under way until then, and never delivered before somebody said so."""
     told, pattern = OUTCOMES[outcome]
-    say(alerted.store, channel(), channel("night"))
+    lead(alerted.store, channel(), channel("night"))
     page = window(alerted).open("/notifications")
     found = of_channel(page, "ops")
     found.get_by_role("button", name="Send a test message to ops").click()
@@ -191,7 +190,7 @@ def test_test_message_nobody_answers_for_is_not_called_delivered(alerted: Site, 
     found.get_by_role("button", name="Send a test message").click()
     expect(found.locator(".test-outcome")).to_contain_text("nobody can tell whether this was done")
     page.unroute("**/trpc/notify.test*")
-    say(alerted.store, channel("other"))
+    lead(alerted.store, channel("other"))
     page.route(STATUS, lambda route: route.abort())  # the page does not know yet that this channel is gone
     found.get_by_role("button", name="Send a test message").click()
     expect(found.locator(".test-outcome")).to_contain_text(re.compile("This was not done.*There is no channel 'ops'"))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.alerts import acknowledge, channel, dead_channel, incident, mute, resolved, say, write_incidents
+from tests.e2e.alerts import acknowledge, channel, dead_channel, incident, lead, mute, resolved, write_incidents
 from tests.e2e.records import STATES, ago, publish, write_states
 from tests.e2e.site import Site
 from tests.e2e.window import PHONE, Window, bar, card, healths, incident_of, look_until
@@ -143,7 +143,7 @@ def test_incidents_and_alerts_fit_a_small_screen(alerted: Site, window: Windows)
     acknowledge(alerted, kraken, reason="a" * 200)
     mute(alerted, kraken, reason="maintenance", minutes=7 * 1440)
     reason = f"Discord says {'x' * 200}"
-    say(alerted.store, dead_channel(), channel("n" * 32, "dead", reason=reason, queued=3, oldest_unsent_at=ago(90)))
+    lead(alerted.store, dead_channel(), channel("n" * 32, "dead", reason=reason, queued=3, oldest_unsent_at=ago(90)))
     opened = window(alerted, **PHONE)
     page = opened.page
     for path in ("/notifications", "/network", "/network/kraken"):

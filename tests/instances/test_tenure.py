@@ -46,7 +46,7 @@ from tests.support.instances import (
 )
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import wait_until, wait_until_async
 
 IDLE, ACTIVE, STOPPED = ConnectionState.IDLE, ConnectionState.ACTIVE, ConnectionState.STOPPED
 
@@ -72,6 +72,19 @@ async def test_lapse_is_told_as_such(valkey: Server, data_dir: Path) -> None:
         assert entry["reason"] == "missing"
         await begun(valkey, me)
         assert len(entries_in(valkey)) == 1
+
+
+async def test_lapse_that_only_the_heartbeat_knows_of_is_told(valkey: Server, data_dir: Path) -> None:
+    """The work may meet the deadline before its own loop has heard why: the reason must not depend on who is first."""
+    async with holding(setup_at(valkey.url, data_dir)) as me:
+        await begun(valkey, me)
+        valkey.call("DEL", STATUS)
+        await me.set_symbol_count(99)
+        wait_until(lambda: not me.holds, description="its thread knows")  # it blocks this loop, which cannot be told
+        with pytest.raises(LeaseLost) as caught:
+            me.ensure_held()
+        await me.claim()
+        assert (caught.value.reason, (await logged(valkey, "lease_lapsed"))["reason"]) == ("missing", "missing")
 
 
 async def test_tenure_between_two_of_ours_is_the_one_that_is_lost(valkey: Server, data_dir: Path) -> None:
@@ -217,6 +230,7 @@ async def test_abandoned_deadline_is_never_moved_again(
                 fence=Fence(),
             )
             await store.time_ms()
+            valkey.call("SCRIPT", "LOAD", scripts.RENEW.text)  # that it is unknown would be an answer held up, too
             network.replies.holding = True
             published = asyncio.wrap_future(heartbeat.publish())
             running = asyncio.create_task(heartbeat.run())

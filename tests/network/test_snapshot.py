@@ -14,10 +14,12 @@ from perseus import keys
 from perseus.errors import DatabaseUnavailable, NotCurrent, UnknownExchange
 from perseus.model import SEEDED_EXCHANGES, Exchange
 from perseus.network import snapshot
+from perseus.network.exchange_list import ExchangeList
 from perseus.network.shared_pages import PageAsked
-from perseus.network.snapshot import MAX_AGE_S
+from perseus.network.snapshot import MAX_AGE_S, READ_EVERY_IDLE_S, Snapshot
 from perseus.store import Store
 from tests.network.seeing import BINANCE, KRAKEN, Seen, publish, seeing
+from tests.support.clocks import JumpingClock
 from tests.support.proxy import FaultProxy
 from tests.support.rights import documented_users
 from tests.support.servers import Server
@@ -93,6 +95,23 @@ async def test_expiry_is_noticed_at_the_moment_it_is_due(store: Store, valkey: S
 
         await wait_until_async(is_gone, description="it is gone", every=0.002)
     assert -0.02 < time.monotonic() - ends < 0.3
+
+
+async def test_who_compares_sees_while_nobody_looks(store: Store) -> None:
+    """Whether people are told of an outage must not depend on somebody's looking at the page at that time."""
+    clock = JumpingClock()
+    seeing_alone = Snapshot(store, exchanges=ExchangeList(None, clock=clock), clock=clock)
+    running = asyncio.create_task(seeing_alone.run())
+    try:
+        reading = await wait_until_async(seeing_alone.recent, description="it was read once")
+        clock.jump(READ_EVERY_IDLE_S)  # the next one is due now, and takes as long as a reading may
+        assert seeing_alone.peek() == (None, None)
+        assert seeing_alone.recent() is reading
+        clock.jump(MAX_AGE_S)
+        assert seeing_alone.recent() is None
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
 
 
 def _was_seen(seen: Seen, exchange: Exchange) -> bool:

@@ -24,10 +24,11 @@ class Direction:
     """Faults of one direction (`requests`: client to server, `replies`: server to client).
 
     `delay` and `trickle` are seconds (per chunk, per byte); `dropping` swallows everything; `holding` keeps it until
-    `FaultProxy.release`.
+    `FaultProxy.release`. `chunks` counts what has come: of requests the round trips, if each waits for its answer.
     """
 
     def __init__(self) -> None:
+        self.chunks = 0
         self.delay = 0.0
         self.trickle = 0.0
         self.dropping = False
@@ -137,6 +138,9 @@ class FaultProxy:
 
     async def _stop_listening(self) -> None:
         if self._server is not None:
+            for door in self._server.sockets:
+                self._loop.remove_reader(door.fileno())
+            await asyncio.sleep(0)  # who is being accepted is accepted first: asyncio would lose that socket
             self._server.close()
             self._server = None
 
@@ -145,9 +149,11 @@ class FaultProxy:
         await self._stop_listening()
         for link in tuple(self._links):
             _reset(link)
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Also what has just been accepted and has no task of ours yet: its socket would be left to the collector
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(others, timeout=0.1)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -185,6 +191,7 @@ class FaultProxy:
     ) -> None:
         dead = False
         while data := await reader.read(65536):
+            faults.chunks += 1
             if faults.delay:
                 await asyncio.sleep(faults.delay)
             while faults.holding:
@@ -230,6 +237,6 @@ class FaultProxy:
 def _reset(link: _Link) -> None:
     for writer in (link.client, link.server):
         sock = writer.get_extra_info("socket")
-        if sock is not None:
+        if sock is not None and sock.fileno() >= 0:  # else it is gone already, and the other side has yet to be told
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()

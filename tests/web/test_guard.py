@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from contextlib import suppress
 from io import BytesIO
@@ -12,12 +13,16 @@ import aiohttp
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from perseus.model import Role
 from perseus.web.guard import Guard
 from perseus.web.headers import EVERYWHERE
 from perseus.web.origins import OurNames
 from perseus.web.proxies import TrustedProxies
 from perseus.web.serving import listen, serve
+from perseus.web.stays import Stay
 from perseus.web.trpc.outgoing import ClientGone, Outgoing
+from perseus.web.trpc.request import Request
+from tests.web.matrix import bearer
 from tests.web.site import Got, Site, fetch, running_site
 
 REBOUND = "rebound.evil.example"
@@ -190,6 +195,19 @@ async def test_forms_of_other_sites_sign_nobody_in_or_out(site: Site, path: str,
     got = await fetch(site, path, method="POST", headers=sent, data={"email": "a@b", "password": "x"})
     assert got.status == 403
     assert "set-cookie" not in got.headers
+
+
+async def test_request_leaves_nothing_to_the_garbage_collector(site: Site) -> None:
+    """What refers to itself is freed by collections only: memory grows until one stops everybody."""
+    token = bearer(await site.token(await site.admin("ada@example.org"), Role.VIEWER))
+    gc.disable()
+    try:
+        for _ in range(20):
+            assert (await fetch(site, "/trpc/test.viewer.query", headers=token)).status == 200
+        left = [each for each in gc.get_objects() if isinstance(each, Stay | Request)]
+        assert len(left) <= 2, left  # the connection's last one
+    finally:
+        gc.enable()
 
 
 async def test_client_that_takes_nothing_is_cut_off() -> None:

@@ -82,6 +82,29 @@ async def test_empty_line_between_requests_holds_no_connection(site: Site, monke
         assert await reader.read() == b""
 
 
+async def test_half_a_later_request_holds_no_connection(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was answered once may stop in the middle of the next request like anybody else."""
+    monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.2)
+    for sent in (b"GET /log", START):
+        async with connected(site) as (reader, writer), asyncio.timeout(5):
+            writer.write(START + b"\r\n")
+            assert b"200 OK" in await reader.readuntil(b"</html>\n")
+            writer.write(sent)
+            assert await reader.read() == b""
+
+
+async def test_head_in_pieces_is_answered_and_then_forgotten(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clock must not end the connection after it was complete."""
+    monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.3)
+    async with connected(site) as (reader, writer), asyncio.timeout(5):
+        for _ in range(2):
+            writer.write(START)
+            await asyncio.sleep(0.05)  # so that the rest comes by itself
+            writer.write(b"\r\n")
+            assert b"200 OK" in await reader.readuntil(b"</html>\n")
+            await asyncio.sleep(0.4)  # longer than a head may take
+
+
 async def test_long_heads_that_end_are_answered(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches have long URLs, browsers many cookies; a connection serves many requests, and pauses between them."""
     monkeypatch.setattr(heads, "HEAD_WITHIN_S", 0.2)

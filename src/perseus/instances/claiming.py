@@ -15,7 +15,7 @@ from perseus import activity, keys
 from perseus.clock import Clock, StoreTime
 from perseus.errors import ExchangeSettling, NotReplicated, PerseusError, StoreUnavailable
 from perseus.instances.lockfile import LockFile
-from perseus.lease import Claimed, Claimer, Lease, abandon, release
+from perseus.lease import Claimed, Claimer, Lease, abandon, decode_status, release
 from perseus.model import Exchange, InstanceStatus
 from perseus.store import Store
 from perseus.timing import LeaseTiming
@@ -220,3 +220,12 @@ def successor(before: InstanceStatus | None, ours: InstanceStatus) -> InstanceSt
         return None
     is_older = before.epoch is not None and ours.epoch is not None and before.epoch < ours.epoch
     return None if is_older else before
+
+
+def name_of(raw: bytes) -> str:
+    """Who holds the exchange, by the value of its status key."""
+    try:
+        holder = decode_status(raw, "")
+    except PerseusError:
+        return "another program"
+    return f"{holder.hostname} ({holder.instance_id or 'another program'})"

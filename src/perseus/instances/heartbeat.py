@@ -41,7 +41,7 @@ class Witness(Protocol):
 
 
 class Heartbeat:
-    """One tenure's renewals. `soft_deadline` may be read from any thread: past it nothing may be emitted."""
+    """One tenure's renewals. Any thread may read `soft_deadline`, past which nothing may be emitted, and `over`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Heartbeat:
         self._changed = asyncio.Event()
         self._waiters: list[Future[None]] = []
         self._loop = loop
-        self._over: LeaseLost | None = None
+        self.over: LeaseLost | None = None  # how the tenure ended
         self.soft_deadline = lease.soft_deadline
 
     @property
@@ -101,8 +101,8 @@ class Heartbeat:
         return published
 
     def _enqueue(self, published: Future[None]) -> None:
-        if self._over is not None:
-            published.set_exception(self._over)
+        if self.over is not None:
+            published.set_exception(self.over)
             return
         self._waiters.append(published)
         self._changed.set()
@@ -111,7 +111,7 @@ class Heartbeat:
         """Renew until the lease is lost or the deadline passes; then tell the witness and return."""
         timing = self._lease.timing
         due = self._clock.now()
-        while self._over is None:
+        while self.over is None:
             await self._nap(due)
             now = self._clock.now()
             if now >= self.soft_deadline:
@@ -203,8 +203,8 @@ class Heartbeat:
         self._failing = False
 
     def _end(self, lost: LeaseLost) -> None:
-        self.soft_deadline = ABANDONED  # first of all: every thread sees it at its next check
-        self._over = lost
+        self.over = lost  # first: whoever meets the deadline looks here for the reason
+        self.soft_deadline = ABANDONED  # every thread sees it at its next check
         self._witness.lease_ended(self._lease, lost)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:

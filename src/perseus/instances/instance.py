@@ -17,7 +17,7 @@ import structlog
 from perseus import keys, lease
 from perseus.clock import Clock, StoreTime, iso
 from perseus.errors import ExchangeClaimed, LeaseLost, PerseusError, StaleEpoch, StopRequested
-from perseus.instances.claiming import LOSS_RECORD_ATTEMPTS, Claiming, successor
+from perseus.instances.claiming import LOSS_RECORD_ATTEMPTS, Claiming, name_of, successor
 from perseus.instances.coordination import Coordination, settled
 from perseus.instances.fence import Fence
 from perseus.instances.heartbeat import Heartbeat
@@ -311,6 +311,7 @@ class Instance:
         StoreUnavailable (unless patient), StoreDenied.
         """
         self._fence.disarm()  # the work of the tenure before has ended
+        self._notice_loss()
         lapsed, stop, previous = self._interruption.lost, self._interruption.stop, self._said.status
         own_deadline = self._heartbeat.lease.soft_deadline if self._heartbeat else 0.0
         self._end_heartbeat()
@@ -370,8 +371,7 @@ class Instance:
         """Show the heartbeat that this loop is alive, and look at the deadline, for ever."""
         while True:
             self._last_tick = self.clock.now()
-            if self._heartbeat is not None and self._interruption.lost is None and not self.holds:
-                self._end(self._lost())
+            self._notice_loss()
             await self.clock.sleep(min(1.0, self.timing.interval_s / 4))
 
     async def _claim(self, status: InstanceStatus, *, own_deadline: float, patient: bool, is_first: bool) -> Claimed:
@@ -459,6 +459,11 @@ class Instance:
         if self._lease is not None and self._lease.claim_id == ended.claim_id:
             self._end(lost)
 
+    def _notice_loss(self) -> None:
+        """Take the end of the tenure if it is over and this loop has yet to be told."""
+        if self._heartbeat is not None and self._interruption.lost is None and not self.holds:
+            self._end(self._lost())
+
     def _end(self, lost: LeaseLost) -> None:
         """Take the end of the tenure, once: nothing passes `ensure_held` from here on, and the work is cancelled."""
         if self._interruption.lost is not None:
@@ -470,7 +475,7 @@ class Instance:
             self._heartbeat.abandon()
         if lost.holder is not None:
             self._claiming.saw_holder(lost.holder)
-            self._said.put("lease_lost", reason=lost.reason, holder=_name_of(lost.holder))
+            self._said.put("lease_lost", reason=lost.reason, holder=name_of(lost.holder))
         log.error("lease_lost", exchange=self.exchange.name, epoch=self._said.status.epoch, reason=lost.reason)
         self._interruption.cancel(lost)
 
@@ -485,15 +490,12 @@ class Instance:
         return self._lease
 
     def _lost(self) -> LeaseLost:
-        return self._interruption.lost or LeaseLost(
-            f'This instance does not hold "{self.exchange.name}": no renewal was confirmed in time. Emit nothing.',
-            reason="expired",
+        over = self._heartbeat.over if self._heartbeat else None
+        return (
+            self._interruption.lost
+            or over
+            or LeaseLost(
+                f'This instance does not hold "{self.exchange.name}": no renewal was confirmed in time. Emit nothing.',
+                reason="expired",
+            )
         )
-
-
-def _name_of(raw: bytes) -> str:
-    try:
-        holder = lease.decode_status(raw, "")
-    except PerseusError:
-        return "another program"
-    return f"{holder.hostname} ({holder.instance_id or 'another program'})"

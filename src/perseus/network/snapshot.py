@@ -29,6 +29,7 @@ READ_EVERY_S = 1.0
 READ_EVERY_IDLE_S = 5.0  # while nobody looks
 LOOKING_S = 12.0  # who asked within so long is looking: pages poll every 5 s
 MAX_AGE_S = 3.0  # older than this, a reading says nothing about now
+RECENT_S = READ_EVERY_IDLE_S + MAX_AGE_S  # older than this, the next one is late, whether anybody looks or not
 WAIT_S = 3.0  # for the first reading, or one after nobody looked: a little more than the store is given to answer
 _AT_DUE_S = 0.002  # a lease that is due now is gone so much later
 _LATEST_DUE_MS = 86_400_000  # another program may have written a lease that no float holds
@@ -147,6 +148,15 @@ class Snapshot:
             return self._usable(), None
         except NotCurrent as error:
             return self._reading, error
+
+    def recent(self) -> Reading | None:
+        """The last reading, for who compares over tens of seconds; None if the last attempt failed or is late.
+
+        It asks for nothing: while nobody looks, most of the time there is no current one.
+        """
+        if self._fault is not None or self._reading is None:
+            return None
+        return self._reading if self._clock.now() - self._reading.sent_at <= RECENT_S else None
 
     async def next_turn(self) -> None:
         """Wait until something was read, or could not be."""

@@ -22,6 +22,7 @@ from perseus.notify.state import ANNOUNCED, ChannelState
 from perseus.webhooks import Webhook
 
 NOT_HELD_PAUSE_S = 0.25
+EDITS_TOGETHER_S = 0.5  # what changes meanwhile goes into the same edit: Discord takes few, and new messages need them
 FINISH_WITHIN_S = 1.0  # what is on its way when we are to end
 log = structlog.get_logger()
 
@@ -61,6 +62,9 @@ class Delivery:
             if send is None:
                 await self._keeping.changed(seen)
                 continue
+            if send.edits:
+                await self._rest(EDITS_TOGETHER_S, send)
+                send = self._next() or send
             await self._keeping.settled()
             if not self._tenure.is_held:
                 await asyncio.sleep(NOT_HELD_PAUSE_S)
@@ -77,14 +81,14 @@ class Delivery:
         """Send it, and remember what became of it; how long to wait before anything else is sent."""
         return self._take(send, await self._deliver(send))
 
-    async def _rest(self, seconds: float, failed: Send) -> None:
-        """Wait before trying again; not so long after a mere edit if there is something new to be told meanwhile."""
+    async def _rest(self, seconds: float, held: Send) -> None:
+        """Wait before sending, or trying again; before a mere edit only until there is something new to be told."""
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     seen = self._keeping.changes
                     send = self._next()
-                    if failed.edits and send is not None and not send.edits:
+                    if held.edits and send is not None and not send.edits:
                         return
                     await self._keeping.changed(seen)
         except TimeoutError:

@@ -24,17 +24,28 @@ from perseus.notify.state import Incident, State
 READ_EVERY_S = 2.0
 WITHIN_S = 5.0
 PATIENCE_S = 1.0  # for another writer on SQLite: so long the end of a server may have to wait for us
+FINISH_WITHIN_S = PATIENCE_S + 0.5  # for what is under way then
+AT_ONCE = 50  # incidents written together: a thousand would not be done in time, and never be
 FORGOTTEN_AFTER_MS = 60_000  # until then the logs may not have been read as far as the notifier before us had
 log = structlog.get_logger()
 
 
 class Ledger:
-    """Keeps rules and database of one tenure in step. `trouble`: why they are not, a sentence."""
+    """Keeps rules and database of one tenure in step. `trouble`: what of it is not in step."""
 
     def __init__(self, database: Database, *, keeping: Keeping, tenure: Tenure) -> None:
         self._database, self._keeping, self._tenure = database, keeping, tenure
-        self.trouble: str | None = None
+        self._why: str | None = None
         self._given_up: dict[str, int] = {}  # versions the database did not take, by incident
+
+    @property
+    def trouble(self) -> str | None:
+        """Why not everything is on record."""
+        if self._why is not None:
+            return f"Incidents are not recorded: {self._why}"
+        if self._given_up:
+            return f"Incidents the database does not take: {', '.join(sorted(self._given_up))}; our log says why"
+        return None
 
     async def run(self) -> None:
         """Write what changed at once, and read what people did every two seconds, for ever."""
@@ -43,7 +54,7 @@ class Ledger:
             try:
                 await self._write()
                 async with asyncio.timeout(WITHIN_S):
-                    await finished(self._read(), within_s=PATIENCE_S)
+                    await finished(self._read(), within_s=FINISH_WITHIN_S)
             except TimeoutError:
                 self._failed(f"the database did not answer within {WITHIN_S:g} s")
             except PerseusError as error:
@@ -59,7 +70,7 @@ class Ledger:
 
     async def _pause(self, seen: int) -> None:
         """Until something is to be written, or to be read again."""
-        if self.trouble is not None:
+        if self._why is not None:
             await asyncio.sleep(READ_EVERY_S)
             return
         try:
@@ -73,7 +84,7 @@ class Ledger:
     async def _write(self) -> None:
         while found := self._unrecorded():
             await self._keeping.settled()  # one that we forget again nobody would ever end
-            found.sort(key=lambda each: (each.exchange_id, each.opened_ms))
+            found = sorted(found, key=lambda each: (each.exchange_id, each.opened_ms))[:AT_ONCE]
             try:
                 await self._record(found)
             except (PerseusError, TimeoutError):
@@ -84,7 +95,7 @@ class Ledger:
 
     async def _record(self, found: Sequence[Incident]) -> None:
         async with asyncio.timeout(WITHIN_S):
-            await finished(self._write_down(found), within_s=PATIENCE_S)
+            await finished(self._write_down(found), within_s=FINISH_WITHIN_S)
         versions = {incident.id: incident.version for incident in found}
         self._keeping.change_state(rules.recorded(self._keeping.memory.state, versions))
 
@@ -103,6 +114,7 @@ class Ledger:
             except Exception:
                 log.exception("incident_not_recorded", id=incident.id)
                 self._given_up[incident.id] = incident.version
+                self._keeping.keep_again()  # so that everyone is told
 
     def _unrecorded(self) -> list[Incident]:
         found = _unrecorded(self._keeping.memory.state)
@@ -123,16 +135,16 @@ class Ledger:
                 )
 
     def _failed(self, why: str) -> None:
-        if self.trouble is None:
+        if self._why is None:
             log.warning("incidents_not_recorded", error=why, effect="alerts are sent all the same")
-            self.trouble = f"Incidents are not recorded: {why}"
-            self._keeping.change(self._keeping.memory)  # so that everyone is told
+            self._why = why
+            self._keeping.keep_again()  # so that everyone is told
 
     def _works(self) -> None:
-        if self.trouble is not None:
+        if self._why is not None:
             log.info("incidents_recorded_again")
-            self.trouble = None
-            self._keeping.change(self._keeping.memory)
+            self._why = None
+            self._keeping.keep_again()
 
 
 def record_of(incident: Incident) -> IncidentRecord:

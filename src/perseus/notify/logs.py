@@ -20,14 +20,18 @@ from perseus.store import Entry, Store
 from perseus.store.connection import parse_entries
 
 HISTORY = 50  # entries of each log from which a first notifier learns how things are
-PAGE = 100  # entries of each log read at once
+AT_ONCE = 1000  # entries read with one question, of all logs: a reply is parsed in one go, and others wait for that
+OF_EACH = 20  # of each log at least, however many there are
 REQUESTS = ""  # its place among the positions, which are by exchange name
 BEGINNING = "0-0"
 log = structlog.get_logger()
 
 
 class Came(NamedTuple):
-    """What was written since: entries of all logs in the order in which they were written, and requests."""
+    """What was written since: entries in the order in which they were written, and requests.
+
+    Does not promise that order from one reading to the next: a log that has more goes on later. Each log's own is kept.
+    """
 
     events: Sequence[LogEvent] = ()
     requests: Sequence[Entry] = ()
@@ -56,16 +60,10 @@ class Logs:
         if not after:
             await asyncio.sleep(block_s)
             return Came()
-        arrived = await self._store.wait_entries(after, block=block_s, count=PAGE)
+        count = max(OF_EACH, AT_ONCE // len(after))
+        arrived = await self._store.wait_entries(after, block=block_s, count=count)
         requests = arrived.pop(keys.notifier_requests(), [])
-        # of a log that has more, what others wrote after its page is to wait for the rest of it
-        until = min((entries[-1].order for entries in arrived.values() if len(entries) >= PAGE), default=None)
-        events = [
-            (entry.order, event_of(by_key[key], entry))
-            for key, entries in arrived.items()
-            for entry in entries
-            if until is None or entry.order <= until
-        ]
+        events = [(entry.order, event_of(by_key[key], entry)) for key, entries in arrived.items() for entry in entries]
         events.sort(key=lambda each: (each[0], each[1].exchange_name))
         return Came([event for _, event in events], requests)
 

@@ -24,7 +24,7 @@ from perseus.notify.lasting import is_cancelled
 from perseus.notify.logs import begun
 from perseus.notify.turn import Surroundings, Turn
 
-CLAIM_EVERY_S = 1.0
+CLAIM_EVERY_S = 0.5
 GIVE_BACK_WITHIN_S = 1.0
 log = structlog.get_logger()
 

@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 
 from perseus.errors import BadConfiguration
 from perseus.settings import redacted
+from perseus.store.dialling import dial
 from perseus.store.url import Address
 
 Command = Sequence[str | bytes | int | float]
@@ -174,7 +175,7 @@ def new_client(url: str) -> Redis:
     except ValueError as error:
         raise BadConfiguration(f"STORE_URL {redacted(url)!r} cannot be used: {error}.") from error
     client.response_callbacks.clear()  # they turn replies into dictionaries of guessed types; we read what was sent
-    return client
+    return dial(client)
 
 
 async def send_to(client: Redis, commands: Sequence[Command]) -> list[Any]:

@@ -145,7 +145,7 @@ class Web:
 def api_first(api: ASGIApp, others: ASGIApp) -> ASGIApp:
     """An app that gives what is asked of API to `api`, mounted there, and the rest to `others`.
 
-    As a route among the others it would cost a tenth of an answer: they are tried one after the other.
+    As one of the router's routes it would be found last, by every request: they are tried one after the other.
     """
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
@@ -176,8 +176,8 @@ def _notifier(settings: Settings, around: Surroundings) -> Notifier:
 
 def _seen(snapshot: Snapshot) -> list[Seen] | None:
     """What the cards of the active exchanges show, for the notifier; None while nobody knows."""
-    reading, fault = snapshot.peek()
-    if reading is None or fault is not None:
+    reading = snapshot.recent()
+    if reading is None:
         return None
     return [_seen_card(seen.card) for seen in reading.active().values()]
 

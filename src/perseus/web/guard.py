@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perseus.errors import TooOften
-from perseus.web.headers import with_headers
+from perseus.web.headers import add_headers
 from perseus.web.limits import RateLimit
 from perseus.web.origins import OurNames
 from perseus.web.proxies import TrustedProxies, client_key
@@ -44,9 +44,6 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
         scope = self._proxies.seen_through(scope)
         scope[CLIENT] = client_key(scope)
         answer = _Answer(send, is_https=self._names.is_https(scope), is_socket=scope["type"] != "http")
@@ -84,11 +81,11 @@ class _Answer:
 
     def __init__(self, send: Send, *, is_https: bool, is_socket: bool) -> None:
         self.transport = getattr(getattr(send, "__self__", None), "transport", None)
-        self._send, self._is_socket = with_headers(send, is_https=is_https), is_socket
+        self._send, self._is_https, self._is_socket = send, is_https, is_socket
         self._has_begun = self._is_complete = False
 
     async def send(self, message: Message) -> None:
-        """Pass the message on."""
+        """Pass the message on, with our headers where an answer begins."""
         match message["type"]:
             case "websocket.close":
                 self._is_complete = True
@@ -96,6 +93,7 @@ class _Answer:
                 self._is_complete = not message.get("more_body", False)
             case _:
                 self._has_begun = True
+                add_headers(message, is_https=self._is_https)
         await self._send(message)
 
     async def end(self, instead: Response) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.types import Message, Send
+from starlette.types import Message
 
 _POLICY = "; ".join(
     (
@@ -33,21 +33,16 @@ _OURS = frozenset(name for name, _ in _RAW_WITH_HSTS)
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-def with_headers(send: Send, *, is_https: bool) -> Send:
-    """A `send` that adds the headers to whatever answer begins.
+def add_headers(message: Message, *, is_https: bool) -> None:
+    """Add the headers to an answer that begins; other messages stay as they are.
 
     `cache-control` becomes `no-store` unless the answer says something itself, as files named by their content and
     event streams do.
     """
-
-    async def sending(message: Message) -> None:
-        if message["type"] in _STARTS:
-            theirs = [(name.lower(), value) for name, value in message.get("headers", ())]
-            headers = [header for header in theirs if header[0] not in _OURS]
-            headers += _RAW_WITH_HSTS if is_https else _RAW
-            if not any(name == b"cache-control" for name, _ in theirs):
-                headers.append(_NO_STORE)
-            message["headers"] = headers
-        await send(message)
-
-    return sending
+    if message["type"] not in _STARTS:
+        return
+    theirs = ((name.lower(), value) for name, value in message.get("headers", ()))
+    headers = [header for header in theirs if header[0] not in _OURS]
+    if b"cache-control" not in dict(headers):
+        headers.append(_NO_STORE)
+    message["headers"] = headers + (_RAW_WITH_HSTS if is_https else _RAW)

@@ -23,6 +23,7 @@ class BoundedHttp(HttpToolsProtocol):
     """Ends a connection whose request line and headers do not come in time, or never end."""
 
     _waiting_for_head: asyncio.TimerHandle | None = None
+    _is_in_head = False
     _steps = 0  # heads begun and completed, pieces of bodies: everything that comes further
     _bytes_without_step = 0
 
@@ -40,6 +41,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Read on, unless a URL, a header, or what comes after the pieces of a body goes on and on."""
         steps = self._steps
         super().data_received(data)
+        if self._is_in_head and self._waiting_for_head is None:
+            self._expect_head()  # most come whole, and need no clock
         if steps != self._steps:
             self._bytes_without_step = 0
             return
@@ -55,11 +58,13 @@ class BoundedHttp(HttpToolsProtocol):
         """Another request begins."""
         super().on_message_begin()
         self._steps += 1
-        self._expect_head()
+        self._is_in_head = True
+        self._stop_waiting()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._steps += 1
+        self._is_in_head = False
         self._stop_waiting()
         super().on_headers_complete()
 

@@ -126,7 +126,7 @@ class HttpDoor:
         for index, (path, procedure) in enumerate(zip(plan.paths, plan.procedures, strict=True)):
             fault = self._calls.one_too_many(info, path) or self._fault(request, path, procedure)
             if fault is None and procedure is not None:
-                request.calls.append(Call(path, procedure, partial(request.raw_input, index)))
+                request.calls.append(Call(path, procedure, partial(request.inputs.of, index)))
             elif fault is not None:
                 request.calls.append(fault)
 
@@ -154,10 +154,10 @@ class HttpDoor:
             await self._stream(request, context, refusal, send)
             return None
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._one(request, index, context, refusal)) for index in range(len(request.calls))
-            ]
-        answers = [task.result() for task in tasks]
+            count = len(request.calls)
+            others = [group.create_task(self._one(request, index, context, refusal)) for index in range(1, count)]
+            first = await self._one(request, 0, context, refusal)
+        answers = [first, *(task.result() for task in others)]
         statuses = {status for status, _ in answers}
         status = statuses.pop() if len(statuses) == 1 else _MULTI_STATUS
         return status, b"".join((b"[", b",".join([body for _, body in answers]), b"]"))

@@ -14,25 +14,38 @@ from perseus.web.trpc.plans import Plan, batch_inputs, last_event_id, with_last_
 class Request:
     """One HTTP request as calls: each a `Call` to run, or the fault it has before it could run."""
 
-    __slots__ = ("_inputs", "calls", "headers", "incoming", "method", "plan", "response_headers")
+    __slots__ = ("calls", "headers", "incoming", "inputs", "method", "plan", "response_headers")
 
     def __init__(self, method: str, plan: Plan, headers: dict[bytes, bytes], incoming: Incoming) -> None:
         self.method = method
         self.plan = plan
         self.headers = headers
         self.incoming = incoming
+        self.inputs = Inputs(method, plan, headers, incoming)
         self.calls: list[Call | TRPCError] = []
         self.response_headers: Headers = []
-        self._inputs: dict[str, msgspec.Raw] | None = None
 
-    async def raw_input(self, index: int) -> bytes | msgspec.Raw | None:
+
+class Inputs:
+    """The inputs of a request's calls, read when first asked for.
+
+    They know nothing of the calls, which hold them: what refers to itself waits for the garbage collector.
+    """
+
+    __slots__ = ("_by_index", "_headers", "_incoming", "_method", "_plan")
+
+    def __init__(self, method: str, plan: Plan, headers: dict[bytes, bytes], incoming: Incoming) -> None:
+        self._method, self._plan, self._headers, self._incoming = method, plan, headers, incoming
+        self._by_index: dict[str, msgspec.Raw] | None = None
+
+    async def of(self, index: int) -> bytes | msgspec.Raw | None:
         """JSON of the input of a call, None if the client sent none. Raises: TRPCError if there is no reading it."""
-        whole = self.plan.input if self.method == "GET" else await self.incoming.body()
+        whole = self._plan.input if self._method == "GET" else await self._incoming.body()
         raw: bytes | msgspec.Raw | None = whole or None
-        if whole and self.plan.is_batch:
-            if self._inputs is None:
-                self._inputs = batch_inputs(whole)
-            raw = self._inputs.get(str(index))
-        if self.plan.kind == "subscription" and (resumed := last_event_id(self.headers, self.plan)):
+        if whole and self._plan.is_batch:
+            if self._by_index is None:
+                self._by_index = batch_inputs(whole)
+            raw = self._by_index.get(str(index))
+        if self._plan.kind == "subscription" and (resumed := last_event_id(self._headers, self._plan)):
             raw = with_last_event_id(raw, resumed)
         return raw
