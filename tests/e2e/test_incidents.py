@@ -121,7 +121,7 @@ def test_incident_says_what_others_did(alerted: Site, window: Windows) -> None:
         expect(found).to_contain_text("Flapping: went down or came back 5 times")
         expect(found).to_contain_text(re.compile(r"Acknowledged by grace@example.org: looking · 1m( \d+s)? ago"))
         expect(found).to_contain_text(re.compile(r"Muted until \w+ \d+ \w+ \d{4} .* by grace@example.org: maintenance"))
-        expect(button(found, "Take over")).to_be_visible()
+        expect(button(found, "Acknowledge instead")).to_be_visible()
         expect(button(found, "Mute longer")).to_be_visible()
         expect(found).to_contain_text(re.compile(r"[Ss]ince 16m \d+s"))
     page = opened.open()

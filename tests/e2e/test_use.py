@@ -152,7 +152,7 @@ def test_incidents_and_alerts_fit_a_small_screen(alerted: Site, window: Windows)
         look_until(page, page.locator(".bar-alerts, .silence").is_visible, "nobody is told")
         assert page.evaluate(WIDTH) <= 320, path
         assert page.locator("button, summary, select, input:not(.unseen)").evaluate_all(SMALL) == []
-        for name in ("Take over Kraken", "Mute longer Kraken"):
+        for name in ("Acknowledge instead Kraken", "Mute longer Kraken"):
             page.get_by_role("button", name=name).click()
             box = page.get_by_role("dialog").bounding_box()
             assert box is not None

@@ -19,7 +19,7 @@ export function IncidentButtons({ incident }: { incident: IncidentRecord }): Rea
     <div className="incident-acts">
       <div className="incident-buttons">
         <button {...shared} className={by === null ? 'button button-main' : 'button'} onClick={() => decide('acknowledge', incident)}>
-          {by === null ? 'Acknowledge' : by === email ? 'Acknowledge anew' : 'Take over'}<span className="unseen"> {incident.displayName}</span>
+          {by === null ? 'Acknowledge' : by === email ? 'Acknowledge anew' : 'Acknowledge instead'}<span className="unseen"> {incident.displayName}</span>
         </button>
         <button {...shared} onClick={() => decide('mute', incident)}>{isMuted ? 'Mute longer' : 'Mute'}<span className="unseen"> {incident.displayName}</span></button>
         {isMuted && (
