@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from perseus.notify import queue
-from perseus.notify.state import Message, Shown, State
+from perseus.notify.state import ChannelState, Message, Shown, State
+from perseus.webhooks import Webhook, parse_webhooks
 from tests.notify.channels import START_MS, Channel, Network, channel, line
 
 EXCHANGES = st.integers(1, 4)
@@ -379,3 +381,54 @@ def test_no_more_than_500_messages_are_kept_the_open_ones_longest() -> None:
     assert state.messages[0].kind == "offline"
     assert state.messages[-1] == closed[-1]
     assert (channels["ops"].dropped, channels["ops"].shown) == (10, {})
+
+
+def webhook(name: str, number: int = 1) -> Webhook:
+    """A channel's webhook, one of several it may have had."""
+    return parse_webhooks(f"{name}=https://discord.com/api/webhooks/{number}/the-token-of-this-webhook")[0]
+
+
+def set_up(network: Network, channels: Mapping[str, ChannelState], *webhooks: Webhook) -> Mapping[str, ChannelState]:
+    """The channels after a server with these webhooks begins."""
+    return queue.with_webhooks(network.state, channels, webhooks, now_ms=network.now_ms)
+
+
+def test_channel_that_is_not_set_for_a_while_is_not_told_again() -> None:
+    """A server without it, or without any, may be the notifier in between."""
+    network = Network()
+    first = set_up(network, {}, webhook("ops"))
+    network.go_down(1)
+    send = queue.next_send(network.state, first["ops"], now_ms=network.now_ms)
+    assert send is not None
+    told = {"ops": queue.settle(first["ops"], send, "1", network.now_ms)}
+    between = set_up(network, told, webhook("dev", 2))
+    assert between["ops"].dead_reason
+    again = set_up(network, between, webhook("ops"))
+    assert again["ops"] == told["ops"]
+    network.now_ms += 2 * queue.KEPT_MS
+    assert "ops" not in set_up(network, between, webhook("dev", 2))
+
+
+def test_new_url_of_a_channel_gets_what_the_old_one_did_not() -> None:
+    """Whoever replaces a dead webhook must not lose what was kept for it; nor hear everything again."""
+    network = Network()
+    first = set_up(network, {}, webhook("ops"))["ops"]
+    network.say("stopped", line(1, "stopped"))
+    send = queue.next_send(network.state, first, now_ms=network.now_ms)
+    assert send is not None
+    told = queue.settle(first, send, "1", network.now_ms)
+    kept = network.say("stopped", line(2, "stopped"))
+    dead = queue.died(told, send, reason="gone")
+    after = set_up(network, {"ops": dead}, webhook("ops", 2))["ops"]
+    send = queue.next_send(network.state, after, now_ms=network.now_ms)
+    assert send is not None
+    assert (send.message.key, send.edits) == (kept, None)
+    assert queue.next_send(network.state, queue.settle(after, send, "2", network.now_ms), now_ms=network.now_ms) is None
+
+
+def test_test_message_is_never_sent_to_a_channel_that_is_newer() -> None:
+    """Somebody else's test of long ago would ring."""
+    network = Network()
+    network.say("test", only="ops")
+    network.now_ms += 1000
+    assert queue.next_send(network.state, set_up(network, {}, webhook("ops"))["ops"], now_ms=network.now_ms) is None

@@ -146,9 +146,22 @@ def test_exchange_of_which_nothing_was_told_is_taken_as_it_is() -> None:
 def test_exchange_switched_off_in_the_database_is_no_outage() -> None:
     """Nobody watches it any more."""
     state, _ = down()
-    state = compared(state, (1, "gone"), (11, "gone"))
+    state = compared(state, (0, "offline"), (1, "gone"), (11, "gone"))
     assert (incident(state).resolution, line(only(state, "offline")).phase) == ("switched_off", "switched_off")
     assert compared(state, (21, "gone"), (31, "gone")) == compared(state, (21, "gone"))
+
+
+def test_exchange_that_was_never_switched_on_is_not_switched_off() -> None:
+    """Whoever serves it wants it served, whatever the database says: its death stays told until it is back."""
+    state, _ = down()
+    off = card(1, "offline")._replace(is_active=False)
+    for after_s in (1, 11, 31):
+        state = rules.compare(state, [off], of=3, now_ms=NOW_MS + after_s * 1000)
+    assert len(open_ones(state)) == 1
+    back = off._replace(health="active")
+    for after_s in (41, 51):
+        state = rules.compare(state, [back], of=3, now_ms=NOW_MS + after_s * 1000)
+    assert not open_ones(state)
 
 
 # -- beginning, recording, tests --------------------------------------------------------------------------------------

@@ -22,12 +22,15 @@ Verdict = Literal["active", "stopped", "unwanted", "offline", "switched_off"]
 
 
 def compare(state: State, seen: Sequence[Seen], *, of: int, now_ms: int) -> State:
-    """Take the cards of every exchange that is active in the database; `of`: how many those are."""
+    """Take the cards of every exchange there is; `of`: how many are to be served."""
     draft = Draft(state, now_ms=now_ms, of=of)
     shown = {each.exchange_id: each for each in seen}
     for exchange_id, card in shown.items():
-        if exchange_id not in draft.told:
-            draft.told[exchange_id] = Told(exchange_name=card.exchange_name, display_name=card.display_name)
+        if not card.is_active:
+            continue
+        told = draft.told.get(exchange_id)
+        told = told or Told(exchange_name=card.exchange_name, display_name=card.display_name)
+        draft.told[exchange_id] = replace(told, was_active=True)
     for exchange_id, told in list(draft.told.items()):
         card_or_none = shown.get(exchange_id)
         verdict = _verdict(told, draft.open_incident(exchange_id), card_or_none)
@@ -43,8 +46,8 @@ def compare(state: State, seen: Sequence[Seen], *, of: int, now_ms: int) -> Stat
 
 def _verdict(told: Told, incident: Incident | None, card: Seen | None) -> Verdict | None:
     """What the card says that was not told; None: nothing."""
-    if card is None:
-        return "switched_off" if incident is not None or told.state else None
+    if card is None or not card.is_active:
+        return _verdict_of_one_off(told, incident, card)
     match card.health:
         case "active":
             return "active" if told.state != "active" else None
@@ -57,10 +60,18 @@ def _verdict(told: Told, incident: Incident | None, card: Seen | None) -> Verdic
     return None
 
 
+def _verdict_of_one_off(told: Told, incident: Incident | None, card: Seen | None) -> Verdict | None:
+    """The same of an exchange that is not active in the database: if it never was, nobody has switched it off."""
+    if told.was_active:
+        return "switched_off" if incident is not None or told.state else None
+    return "active" if card is not None and card.health == "active" and told.state != "active" else None
+
+
 def _believe(draft: Draft, exchange_id: int, card: Seen | None, verdict: Verdict) -> None:
     told, incident = draft.told[exchange_id], draft.open_incident(exchange_id)
-    if card is None or verdict == "unwanted":
-        draft.told[exchange_id] = replace(told, state="stopped" if verdict == "unwanted" else "")
+    if card is None or verdict in ("unwanted", "switched_off"):
+        is_off = verdict != "unwanted"
+        draft.told[exchange_id] = replace(told, state="" if is_off else "stopped", was_active=not is_off)
         if incident is not None:
             resolve(draft, incident, "stopped" if verdict == "unwanted" else "switched_off", at_ms=draft.now_ms)
         _end_start_and_stop(draft, exchange_id)

@@ -14,11 +14,13 @@ from msgspec.structs import replace
 from perseus.alerting import ChannelHealth, ChannelWord
 from perseus.clock import iso
 from perseus.notify.state import ANNOUNCED, ChannelState, Kind, Message, Shown, State
+from perseus.webhooks import Webhook
 
 LATE_MS = 60_000
 KEPT_MS = 86_400_000  # closed messages that every channel shows
 KEPT_MESSAGES = 500
 FAILING_MS = 10_000  # until then a channel that does not take messages is only slow
+NOT_SET = "it is not set on the server that sends alerts now"
 NEVER_AGAIN = 2**31  # as a version: whatever becomes of this message, it is not told here
 OUTAGES: tuple[Kind, ...] = ("offline", "lease_lost")
 
@@ -120,6 +122,36 @@ def health(
     )
 
 
+def with_webhooks(
+    state: State, channels: Mapping[str, ChannelState], webhooks: Sequence[Webhook], *, now_ms: int
+) -> Mapping[str, ChannelState]:
+    """The channels as they are set now, and for a day those that are not: another server may send to them again.
+
+    A channel that is new is told of what comes, and of what is the matter; one with another URL also of what the one
+    before did not get.
+    """
+    told: dict[str, ChannelState] = {}
+    for webhook in webhooks:
+        known = channels.get(webhook.name)
+        if known is None:
+            known = ChannelState(name=webhook.name, fingerprint=webhook.fingerprint, since_ms=now_ms)
+        elif known.fingerprint != webhook.fingerprint:
+            known = _succeeding(known, webhook, state)
+        told[webhook.name] = replace(known, dead_reason="")
+    for name, channel in channels.items():
+        if name not in told and now_ms - (channel.last_success_ms or channel.since_ms) < KEPT_MS:
+            told[name] = replace(channel, dead_reason=channel.dead_reason or NOT_SET)
+    return told
+
+
+def _succeeding(known: ChannelState, webhook: Webhook, state: State) -> ChannelState:
+    going_on = {message.key for message in state.messages if _is_going_on(message)}
+    shown = {key: Shown(version=NEVER_AGAIN) for key in known.shown if key not in going_on}
+    return ChannelState(
+        name=webhook.name, fingerprint=webhook.fingerprint, since_ms=known.since_ms, shown=shown, dropped=known.dropped
+    )
+
+
 def prune(
     state: State, channels: Mapping[str, ChannelState], now_ms: int, announced: Collection[str] = ANNOUNCED
 ) -> tuple[State, Mapping[str, ChannelState]]:
@@ -164,15 +196,19 @@ def _is_missing(message: Message, channel: ChannelState, announced: Collection[s
     if shown is not None and (shown.message_id or shown.version >= message.version):
         return shown.version < message.version
     if message.kind == "test":
-        return message.only == channel.name
+        return message.only == channel.name and message.opened_ms >= channel.since_ms
     if message.only not in ("", channel.name):
         return False
-    is_going_on = message.kind in (*OUTAGES, "flapping") and not is_over(message)
-    if message.opened_ms < channel.since_ms and not is_going_on:
+    if message.opened_ms < channel.since_ms and not _is_going_on(message):
         return False  # a channel that is new is told of what is, and of what comes
     if message.kind == "reminder" and is_over(message):
         return False  # nobody is to be reminded of what has ended
     return _is_announced(message, announced)
+
+
+def _is_going_on(message: Message) -> bool:
+    """Whether it tells of what is the matter now."""
+    return message.kind in (*OUTAGES, "flapping") and not is_over(message)
 
 
 def _is_announced(message: Message, announced: Collection[str]) -> bool:

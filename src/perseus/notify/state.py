@@ -86,6 +86,7 @@ class Seen(NamedTuple):
     hostname: str = ""
     since_ms: int | None = None
     should_run: bool = True
+    is_active: bool = True  # in the database
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -188,6 +189,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     last_error_ms: int = 0
     last_error: str = ""
     disagreeing_ms: int | None = None  # since when the card says otherwise
+    was_active: bool = False  # in the database: it can be switched off
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

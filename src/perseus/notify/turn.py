@@ -24,12 +24,13 @@ from perseus.notify.keeping import Keeping, Kept, TenureOver
 from perseus.notify.lasting import Lasting
 from perseus.notify.ledger import Ledger
 from perseus.notify.logs import REQUESTS, Came, Logs, moved
-from perseus.notify.state import ChannelState, LogEvent, Memory, Seen, State
+from perseus.notify.state import LogEvent, Memory, Seen, State
 from perseus.store import Entry, Store
 
 BLOCK_S = 2.0
 TICK_EVERY_S = 1.0
 COMPARE_EVERY_S = LOOK_EVERY_S = 5.0
+IN_PEACE = ("", "idle", "stopped")  # states in which nobody misses an exchange that is not switched on
 RETRY_S = 0.5
 AT_ONCE = 50  # entries taken before others get their turn
 CATCH_UP_BLOCK_S = 0.01
@@ -141,7 +142,7 @@ class Turn:
 
     async def _take_what_came(self, came: Came) -> None:
         """Take entries in the order in which they were written."""
-        of = sum(exchange.is_active for exchange in self._around.exchanges())
+        of = self._of()
         for first in range(0, len(came.events), AT_ONCE):
             self._take(came.events[first : first + AT_ONCE], of=of)
             await asyncio.sleep(0)  # thousands at once must not keep the lease, the pages and Discord waiting
@@ -167,7 +168,7 @@ class Turn:
 
     def _asked(self, state: State, entry: Entry, *, now_ms: int) -> State:
         request = alerting.request_of(entry.id, entry.fields, now_ms=now_ms)
-        if request is None or request.channel not in self.keeping.memory.channels:
+        if request is None or request.channel not in {webhook.name for webhook in self._announcing.webhooks}:
             return state
         try:
             return rules.request_test(state, request.id, channel=request.channel, by=request.by, now_ms=now_ms)
@@ -200,8 +201,13 @@ class Turn:
     def _compare(self, now_ms: int) -> None:
         seen = self._around.cards()
         if seen is not None:
-            of = sum(exchange.is_active for exchange in self._around.exchanges())
-            self.keeping.change_state(rules.compare(self.keeping.memory.state, seen, of=of, now_ms=now_ms))
+            state = rules.compare(self.keeping.memory.state, seen, of=self._of(), now_ms=now_ms)
+            self.keeping.change_state(state)
+
+    def _of(self) -> int:
+        """How many exchanges are to be served: those switched on, and those somebody serves all the same."""
+        told, exchanges = self.keeping.memory.state.told, self._around.exchanges()
+        return sum(each.is_active or (each.id in told and told[each.id].state not in IN_PEACE) for each in exchanges)
 
     def _forget(self, now_ms: int) -> None:
         memory = self.keeping.memory
@@ -212,15 +218,10 @@ class Turn:
     # -- channels -----------------------------------------------------------------------------------------------------
 
     def _with_our_channels(self, kept: Kept) -> Kept:
-        """The memory with the channels set here: another URL is another channel, told of what comes from now on."""
-        now_ms = self._tenure.store_time.now_ms()
-        channels = {}
-        for webhook in self._announcing.webhooks:
-            known = kept.memory.channels.get(webhook.name)
-            if known is None or known.fingerprint != webhook.fingerprint:
-                known = ChannelState(name=webhook.name, fingerprint=webhook.fingerprint, since_ms=now_ms)
-            channels[webhook.name] = msgspec.structs.replace(known, dead_reason="")
-        return Kept(saved_ms=kept.saved_ms, memory=msgspec.structs.replace(kept.memory, channels=channels))
+        """The memory with the channels as they are set here."""
+        memory, now_ms = kept.memory, self._tenure.store_time.now_ms()
+        channels = queue.with_webhooks(memory.state, memory.channels, self._announcing.webhooks, now_ms=now_ms)
+        return Kept(saved_ms=kept.saved_ms, memory=msgspec.structs.replace(memory, channels=channels))
 
     def _tell(self, memory: Memory, now_ms: int) -> Health:
         self._told = self._health(memory, now_ms, saved_at=iso(now_ms))
@@ -231,8 +232,8 @@ class Turn:
         return Health(
             saved_at=saved_at,
             channels=[
-                queue.health(memory.state, channel, now_ms=now_ms, announced=self._announcing.kinds)
-                for channel in memory.channels.values()
+                queue.health(memory.state, memory.channels[each.name], now_ms=now_ms, announced=self._announcing.kinds)
+                for each in self._announcing.webhooks
             ],
             announced=self._announcing.kinds,
             trouble=". ".join(trouble for trouble in troubles if trouble) or None,

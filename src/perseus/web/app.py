@@ -175,11 +175,11 @@ def _notifier(settings: Settings, around: Surroundings) -> Notifier:
 
 
 def _seen(snapshot: Snapshot) -> list[Seen] | None:
-    """What the cards of the active exchanges show, for the notifier; None while nobody knows."""
+    """What the cards show, for the notifier; None while nobody knows."""
     reading = snapshot.recent()
     if reading is None:
         return None
-    return [_seen_card(seen.card) for seen in reading.active().values()]
+    return [_seen_card(seen.card) for seen in reading.by_id.values()]
 
 
 def _seen_card(card: Card) -> Seen:
@@ -197,6 +197,7 @@ def _seen_card(card: Card) -> Seen:
         hostname=(who.hostname or "") if who else "",
         since_ms=since_ms,
         should_run=card.should_run,
+        is_active=card.exchange.is_active,
     )
 
 
