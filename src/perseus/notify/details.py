@@ -14,6 +14,7 @@ from perseus.notify.state import Kind, Line, Message
 _REASON_LENGTH = 500
 _SHORT_REASON_LENGTH = 120
 _HOST_LENGTH = 100
+_OF_INSTANCES = {"signal": "its process was told to end", "process start": "its process was started"}
 _MOST_LINES = 25  # more are not read
 
 
@@ -57,8 +58,13 @@ def _facts(line: Line) -> Iterator[Field]:
     yield Field("Muted until", moment(line.muted_until_ms) if line.muted_until_ms is not None else "")
     yield Field("Acknowledged by", _in_hand(line), is_short=not line.acknowledged_reason)
     yield Field(
-        "Last error" if line.phase == "error" else "Reason", escaped(line.detail, _REASON_LENGTH), is_short=False
+        "Last error" if line.phase == "error" else "Reason", escaped(_plain(line), _REASON_LENGTH), is_short=False
     )
+
+
+def _plain(line: Line) -> str:
+    """Why, in words for people: instances give reasons of their own in one or two."""
+    return _OF_INSTANCES.get(line.detail, line.detail)
 
 
 def _in_hand(line: Line) -> str:
@@ -119,7 +125,7 @@ def _line(line: Line, kind: Kind, *, is_short: bool = False) -> str:
 def _remarks(line: Line) -> Iterator[str]:
     yield escaped(line.admin_email, _HOST_LENGTH)
     yield f"was {escaped(line.last_state, _HOST_LENGTH)}" if line.last_state else ""
-    yield escaped(line.detail, _SHORT_REASON_LENGTH)
+    yield escaped(_plain(line), _SHORT_REASON_LENGTH)
     if line.until_ms is None:
         yield headlines.coming(line)
     yield f"acknowledged by {_in_hand(line)}" if line.acknowledged_by else ""
