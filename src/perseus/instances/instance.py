@@ -491,11 +491,8 @@ class Instance:
 
     def _lost(self) -> LeaseLost:
         over = self._heartbeat.over if self._heartbeat else None
-        return (
-            self._interruption.lost
-            or over
-            or LeaseLost(
-                f'This instance does not hold "{self.exchange.name}": no renewal was confirmed in time. Emit nothing.',
-                reason="expired",
-            )
+        unconfirmed = LeaseLost(
+            f'This instance does not hold "{self.exchange.name}": no renewal was confirmed in time. Emit nothing.',
+            reason="expired",
         )
+        return self._interruption.lost or over or unconfirmed
