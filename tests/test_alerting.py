@@ -178,10 +178,11 @@ HOLDER = Holder(claim_id="c", instance_id="i", hostname="fra-2", since=iso(NOW_M
         (msgspec.structs.replace(HOLDER, channels=0), [], "none", "no Discord webhook is set on fra-2"),
         (HOLDER, [], "sent", None),
         (HOLDER, [channel("dead", reason="404")], "none", "every channel is dead (ops: 404)"),
-        (HOLDER, [channel("dead", reason="404"), channel("ok", name="b")], "sent", None),
-        (HOLDER, [channel("failing", reason="503", oldest_unsent_at=iso(NOW_MS - 61_000))], "failing", "ops: 503"),
-        (HOLDER, [channel("failing", reason="503", oldest_unsent_at=iso(NOW_MS - 59_000))], "sent", None),
-        (HOLDER, [channel("failing", reason="503")], "sent", None),
+        (HOLDER, [channel("dead", reason="404"), channel(name="b")], "sent", "sent to b, but not to ops: 404. Make a"),
+        (HOLDER, [channel("failing", reason="503"), channel("unused", name="b")], "sent", "to b, but not to ops: 503."),
+        (HOLDER, [channel("failing", reason="503")], "failing", "cannot be delivered at the moment: ops: 503."),
+        (HOLDER, [channel("failing"), channel("dead", name="b")], "failing", "ops and b: why is not known."),
+        (HOLDER, [channel("waiting", reason="503")], "sent", None),
         (HOLDER, [channel("unused")], "sent", None),
     ],
 )
@@ -192,3 +193,26 @@ def test_why_nobody_is_told_is_said(
     found = Alerting(holder, Health(saved_at=iso(NOW_MS), channels=channels), NOW_MS)
     assert found.word == word
     assert (found.why is None) if says is None else (says in (found.why or ""))
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize("seen_at_ms", [NOW_MS, NOW_MS + 3_600_000])
+def test_dead_and_failing_channels_are_told_apart_each_with_what_to_do(seen_at_ms: int) -> None:
+    """Who waits for a dead one to recover waits for ever; who replaces one that only fails does it for nothing."""
+    channels = [
+        channel("dead", name="ops", reason="not known (404)"),
+        channel("failing", name="night", reason="answered 503", queued=2),
+        channel("dead", name="boss", reason="not known (404)"),
+        channel("failing", name="odd", reason="refused the message (400)"),
+        channel("ok", name="dev"),
+    ]
+    found = Alerting(HOLDER, Health(saved_at=iso(NOW_MS), channels=channels), seen_at_ms)
+    assert found.word == "sent"
+    assert found.why == (
+        "Alerts are sent to dev, but not to ops, night, boss and odd: ops and boss: not known (404); night: answered "
+        "503; odd: refused the message (400). Make new webhooks for ops and boss, set their URLs in "
+        "PERSEUS_DISCORD_WEBHOOK_URLS on fra-2, then start `perseus serve` or `perseus up` there again. Messages for "
+        "night are kept, and sent as soon as they get through; if this lasts, see whether fra-2 can reach Discord. A "
+        "test message shows whether odd can be told again."
+    )
+    assert found.view().why == found.why

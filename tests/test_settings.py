@@ -50,6 +50,15 @@ def test_later_source_wins_and_is_remembered(tmp_path: Path) -> None:
     assert settings.sources["HOST"] == "default"
 
 
+def test_name_without_the_prefix_in_dotenv_is_told(tmp_path: Path) -> None:
+    """It has no effect, and whoever wrote it believes that it has; other programs may share the file."""
+    text = "DISCORD_WEBHOOK_URLS=x\nPORT=1\nHOST=a\nPERSEUS_HOST=b\nOTHER=1\nEXCHANGE_KRAKEN_WS_URL=w\nLOG_LEVEL=d\n"
+    (tmp_path / ".env").write_text(text)
+    settings = load(tmp_path, {"PERSEUS_LOG_LEVEL": "debug", "ADMIN_EMAIL": "a@b"})
+    assert settings.overlooked == ("DISCORD_WEBHOOK_URLS", "PORT", "EXCHANGE_KRAKEN_WS_URL")
+    assert (settings.port, settings.discord_webhooks) == (8777, ())
+
+
 def test_flag_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
     """Commands pass all their options, given or not."""
     assert load(tmp_path, {"PERSEUS_STORE_URL": "redis://a"}, STORE_URL=None).store_url == "redis://a"

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeVar
 import msgspec
 
 from perseus import keys
-from perseus.clock import Clock, StoreTime, iso, unix_ms
+from perseus.clock import Clock, StoreTime, iso
 from perseus.errors import UnreadableKey
 from perseus.store import Store, scripts
 
@@ -23,11 +23,11 @@ TTL_S = 6
 RENEW_EVERY_S = 2.0
 MARGIN_S = 1.0  # nothing is said in the last second of the lease
 REQUEST_VALID_MS = 60_000
-FAILING_AFTER_MS = 60_000  # until then a channel that does not answer may just be slow
 
 ChannelWord = Literal["ok", "unused", "waiting", "failing", "dead"]
 AlertsWord = Literal["sent", "failing", "none"]
 _Payload = TypeVar("_Payload", "Holder", "Health")
+_UNKNOWN = "why is not known"
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -80,7 +80,7 @@ class HolderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Whether alerts are sent, in JSON. `why` not, a sentence; `announced`: of what people are told.
+    """Whether alerts are sent, in JSON. `why` not all of them are, in sentences; `announced`: of what people are told.
 
     `trouble`: what the notifier cannot do besides, a sentence.
     """
@@ -103,32 +103,52 @@ class Alerting(NamedTuple):
 
     @property
     def word(self) -> AlertsWord:
-        """`sent` unless it is known that no channel is told (`none`), or that none took anything lately (`failing`)."""
+        """`sent` unless it is known that every channel is dead, or there is none (`none`), or that none works now."""
         if self.holder is None or not self.holder.channels:
             return "none"
-        channels = self.health.channels if self.health is not None else ()  # () while it begins
-        alive = [channel for channel in channels if channel.state != "dead"]
-        if channels and not alive:
-            return "none"
-        return "failing" if alive and all(self._is_failing(channel) for channel in alive) else "sent"
+        if not self._ill or len(self._ill) < len(self._channels):  # while it begins nothing is known of any
+            return "sent"
+        return "none" if all(channel.state == "dead" for channel in self._ill) else "failing"
 
     @property
     def why(self) -> str | None:
-        """Why nothing is sent and what to do; None if alerts are sent."""
-        if self.word == "sent":
-            return None
+        """What is not well and what to do, also of one channel beside others that work; None if all is well."""
+        return " ".join(self.complaint) if self.complaint is not None else None
+
+    @property
+    def complaint(self) -> tuple[str, str] | None:
+        """The two parts of `why`."""
         if self.holder is None:
-            return "No alerts are being sent: no notifier runs. `perseus serve` and `perseus up` do that."
+            return "No alerts are being sent: no notifier runs.", "`perseus serve` and `perseus up` do that."
+        host = self.holder.hostname
         if not self.holder.channels:
             return (
-                f"No alerts are being sent: no Discord webhook is set on {self.holder.hostname}. Set "
-                f"PERSEUS_DISCORD_WEBHOOK_URLS (NAME=URL) there and start it again."
+                f"No alerts are being sent: no Discord webhook is set on {host}.",
+                "Set PERSEUS_DISCORD_WEBHOOK_URLS (NAME=URL) there, then start `perseus serve` or `perseus up` there "
+                "again.",
             )
-        channels = self.health.channels if self.health is not None else ()
-        reasons = "; ".join(f"{channel.name}: {channel.reason}" for channel in channels if channel.reason)
+        return (self._fault(), _remedy(self._ill, host=host)) if self._ill else None
+
+    def _fault(self) -> str:
+        reasons = _reasons(self._ill)
+        if self.word == "none":
+            return f"No alerts are being sent: every channel is dead ({reasons})."
         if self.word == "failing":
-            return f"Alerts cannot be delivered at the moment: {reasons}. They are kept and sent when that is over."
-        return f"No alerts are being sent: every channel is dead ({reasons}). Make a new webhook and set its URL."
+            return f"Alerts cannot be delivered at the moment: {reasons}."
+        told = _listed([channel.name for channel in self._channels if channel not in self._ill])
+        untold = _listed([channel.name for channel in self._ill])
+        if len({channel.reason for channel in self._ill}) == 1:
+            reasons = self._ill[0].reason or _UNKNOWN
+        return f"Alerts are sent to {told}, but not to {untold}: {reasons}."
+
+    @property
+    def _channels(self) -> Sequence[ChannelHealth]:
+        return self.health.channels if self.health is not None else ()
+
+    @property
+    def _ill(self) -> Sequence[ChannelHealth]:
+        """The channels that take nothing now."""
+        return [channel for channel in self._channels if channel.state in ("dead", "failing")]
 
     def view(self) -> StatusView:
         """The same in JSON. What a notifier that is gone said of its channels is no longer shown."""
@@ -142,10 +162,6 @@ class Alerting(NamedTuple):
             trouble=health.trouble if health else None,
             server_time=iso(self.store_ms),
         )
-
-    def _is_failing(self, channel: ChannelHealth) -> bool:
-        since = channel.oldest_unsent_at
-        return channel.state == "failing" and since is not None and self.store_ms - unix_ms(since) > FAILING_AFTER_MS
 
 
 class Request(NamedTuple):
@@ -272,6 +288,41 @@ async def claim(
     outcome, store_us, *_ = await _lead(store, "claim", ours, replaces=seen or b"")
     store_time.observe(int(store_us) / 1000, sent_at=sent_at)
     return Tenure(store, ours, clock=clock, store_time=store_time, sent_at=sent_at) if outcome == b"LEADING" else None
+
+
+def _reasons(channels: Sequence[ChannelHealth]) -> str:
+    """Each reason once, after the names of the channels it is true of."""
+    names_by_reason: dict[str, list[str]] = {}
+    for channel in channels:
+        names_by_reason.setdefault(channel.reason or _UNKNOWN, []).append(channel.name)
+    return "; ".join(f"{_listed(names)}: {reason}" for reason, names in names_by_reason.items())
+
+
+def _remedy(channels: Sequence[ChannelHealth], *, host: str) -> str:
+    """What to do about channels that take nothing; of the dead ones first, which stay so."""
+    dead = [channel.name for channel in channels if channel.state == "dead"]
+    waited_for = [channel.name for channel in channels if channel.state == "failing" and channel.queued]
+    given_up = [channel.name for channel in channels if channel.state == "failing" and not channel.queued]
+    said = []
+    if dead:
+        what = "a new webhook" if len(dead) == 1 else "new webhooks"
+        said.append(
+            f"Make {what} for {_listed(dead)}, set {'its URL' if len(dead) == 1 else 'their URLs'} in "
+            f"PERSEUS_DISCORD_WEBHOOK_URLS on {host}, then start `perseus serve` or `perseus up` there again."
+        )
+    if waited_for:
+        said.append(
+            f"Messages for {_listed(waited_for)} are kept, and sent as soon as they get through; if this lasts, see "
+            f"whether {host} can reach Discord."
+        )
+    if given_up:
+        said.append(f"A test message shows whether {_listed(given_up)} can be told again.")
+    return " ".join(said)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 async def _lead(store: Store, what: str, holder: Holder, *, replaces: bytes = b"") -> list[bytes]:

@@ -66,6 +66,12 @@ class UnknownIncident(BadUsage):
     field: str = "incidentId"
 
 
+class NoOpenIncident(UnknownIncident):
+    """The exchange has no open incident: it was meant rightly, and is as it should be or not told of yet."""
+
+    exit_code = 1
+
+
 class IncidentOver(PerseusError):
     """The incident is over, so nobody is reminded of it any more. `resolved_at`, `resolution`: since when, and how."""
 

@@ -75,6 +75,7 @@ class Settings:
     discord_announce: tuple[str, ...]  # kinds of messages
     venue_urls_by_exchange: Mapping[str, VenueUrls] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    overlooked: tuple[str, ...] = ()  # names of settings that stand in .env without PERSEUS_, and have no effect
 
     @property
     def is_embedded(self) -> bool:
@@ -336,6 +337,7 @@ class _Reading:
         self._sources: dict[str, str] = {}
         self._faults: list[str] = []
         self._faulty_flags = 0
+        self._unprefixed: list[str] = []
 
     def take_defaults(self) -> None:
         for name, spec in _SPECS.items():
@@ -376,6 +378,7 @@ class _Reading:
         except (OSError, UnicodeDecodeError) as error:
             self._faults.append(f"{path} cannot be read: {error}. Correct it or move it away.")
             return
+        self._unprefixed = [name for name in values if name in _SPECS or _known_venue(name)]
         self.take(_ours({name: value or "" for name, value in values.items()}), source=path.name)
 
     def take_environment(self, environ: Mapping[str, str]) -> None:
@@ -398,7 +401,8 @@ class _Reading:
             raise _bad(self._faults, are_flags=self._faulty_flags == len(self._faults))
         values["LEASE_TTL"] = int(values["LEASE_TTL"])
         fields = {_attribute(name): value for name, value in values.items()}
-        return Settings(**fields, venue_urls_by_exchange=venues, sources=self._sources)
+        overlooked = tuple(name for name in self._unprefixed if self._sources.get(name, "default") == "default")
+        return Settings(**fields, venue_urls_by_exchange=venues, sources=self._sources, overlooked=overlooked)
 
     def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
         text = self._texts[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -33,6 +33,16 @@ class Webhook:
     url: str = field(repr=False)
     fingerprint: str
 
+    @property
+    def host(self) -> str:
+        """Who is sent the messages, and with each of them the token: Discord, or a proxy before it."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def is_discords(self) -> bool:
+        """Whether that is Discord itself."""
+        return self.host == "discord.com"
+
     def __str__(self) -> str:
         return f"{self.name}={without_token(self.url).replace(_API, '/api/webhooks')}"
 
@@ -40,6 +50,11 @@ class Webhook:
 def without_token(text: str) -> str:
     """The text with the token of every webhook URL in it masked."""
     return _MASKED.sub(r"\1***", text)
+
+
+def without_webhooks(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that sends no alerts, and so need not hold their secret."""
+    return {name: text for name, text in environ.items() if not name.removeprefix("PERSEUS_").startswith("DISCORD_")}
 
 
 def parse_webhooks(text: str) -> tuple[Webhook, ...]:

@@ -152,6 +152,23 @@ def test_url_of_another_kind_of_store_is_told_with_a_fix(start_server: Callable[
         assert fix in found["role" if code == 1 else "store"]["fix"]
 
 
+def test_webhook_that_leads_to_strangers_is_a_warning(valkey: Server, data_dir: Path) -> None:
+    """A typo sends them the token with every message; a proxy looks the same."""
+    path = f"/api/webhooks/1/{'secret' * 10}"
+    urls = f"ops=https://discord.com{path} dev=https://discrod.com{path}"
+    (data_dir / ".env").write_text("DISCORD_WEBHOOK_URLS=x\n")
+    done = run_perseus("doctor", "--json", data_dir=data_dir, store_url=valkey.url)
+    found = findings(done.stdout)
+    assert (done.returncode, "webhooks" in found, found[".env"]["severity"]) == (0, False, "warn")
+    assert found[".env"]["says"].startswith("It has DISCORD_WEBHOOK_URLS without PERSEUS_")
+    settings = {"DISCORD_WEBHOOK_URLS": urls}
+    done = run_perseus("doctor", "--json", data_dir=data_dir, store_url=valkey.url, settings=settings)
+    found = findings(done.stdout)
+    assert (done.returncode, found["webhooks"]["severity"], ".env" in found) == (0, "warn", False)
+    assert found["webhooks"]["says"] == "dev goes to discrod.com: not Discord's; a proxy of yours?"
+    assert "secret" not in done.stdout
+
+
 def test_person_reads_the_verdict_last_and_no_line_is_cut(start_server: Callable[..., Server], data_dir: Path) -> None:
     """In a terminal of 100 columns."""
     server = start_server(config={"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"})

@@ -85,6 +85,8 @@ def test_person_on_call_sees_acknowledges_and_mutes(database_url: str, data_dir:
     assert [each["id"] for each in found] == [down.id, flaps.id]
     assert found[1]["acknowledgedReason"] == "power cut"
     assert 119 * MINUTE < unix_ms(found[0]["mutedUntil"]) - now_ms < 122 * MINUTE
+    noted = perseus(database_url, data_dir, "ack", "binance").stdout
+    assert re.search(r"reminded of it any more; muted until [\d-]+ [\d:]+ UTC, also its end\.", noted)
     assert perseus(database_url, data_dir, "unmute", "binance").stdout.startswith("Not muted: binance")
     assert [each["mutedUntil"] for each in listed(database_url, data_dir)] == [None, None]
 
@@ -116,7 +118,8 @@ def test_mistakes_are_told_apart(data_dir: Path) -> None:
     over = outage(resolved_at=iso(SystemClock().wall_ms()), resolution="recovered")
     fill(database_url, over, outage(exchange="kraken", exchange_id=4))
     for args, code, says in (
-        (("ack", "binance"), 64, "binance has no open incident"),
+        (("ack", "binance"), 1, "binance has no open incident"),
+        (("unmute", "binance"), 1, "binance has no open incident"),
         (("ack", "binanse"), 64, "neither an incident nor an exchange"),
         (("ack", over.id), 1, r"has been over since \S+ \(binance recovered\)"),
         (("mute", "kraken"), 64, "--for"),
@@ -175,10 +178,13 @@ async def test_status_ends_with_whether_anybody_is_told(valkey: Server, store: S
     assert (await status("kraken")).splitlines()[-1].startswith(NOBODY)
     alerts = json.loads(await status("--json"))["alerts"]
     assert (alerts["alerts"], alerts["holder"]) == ("none", None)
+    async with leading(store, channel("ops")):
+        assert "lerts" not in await status()
     async with leading(store, channel("ops"), channel("boss", "dead", reason="401: Unauthorized")):
-        assert "alerts" not in await status()
+        assert (await status()).splitlines()[-1].startswith("Alerts are sent to ops, but not to boss: 401: Unauth")
         alerts = json.loads(await status("kraken", "--json"))["alerts"]
-    assert (alerts["alerts"], alerts["why"], alerts["holder"]["hostname"]) == ("sent", None, "fra-2")
+    assert (alerts["alerts"], "PERSEUS_DISCORD_WEBHOOK_URLS on fra-2" in alerts["why"]) == ("sent", True)
+    assert alerts["holder"]["hostname"] == "fra-2"
     assert [(each["name"], each["state"]) for each in alerts["channels"]] == [("ops", "ok"), ("boss", "dead")]
 
 
@@ -230,5 +236,9 @@ async def test_doctor_has_a_row_for_alerts(valkey: Server, store: Store, data_di
         found = await alerts()
     assert (found["severity"], found["fix"]) == ("ok", "")
     assert re.fullmatch(r"Sent by fra-2 since \S+ to ops\.", found["says"])
+    async with leading(store, channel(), channel("boss", "dead", reason="Who are you? No. Never (401)")):
+        found = await alerts()
+    assert found["says"] == "Alerts are sent to ops, but not to boss: Who are you? No. Never (401)."
+    assert (found["severity"], found["fix"].startswith("Make a new webhook for boss")) == ("warn", True)
     await store.pipeline(["SET", keys.notifier(), "[]", "EX", 60])
     assert (await alerts())["severity"] == "unknown"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from perseus.cli.logs import redact
+
 FAILING = """
 import sys
 from pathlib import Path
@@ -42,3 +44,9 @@ def test_failure_is_logged_with_its_place_and_without_secrets(log_format: str, t
     assert "in authorize" in logged
     assert "RuntimeError: not let in: Bearer *** by redis://user:***@store:6379" in logged
     assert "hunter2" not in done.stderr + done.stdout
+
+
+def test_names_of_settings_are_no_secrets() -> None:
+    """A line that says which setting is missing must say it; a token looks much like one."""
+    told = {"remark": "PERSEUS_DISCORD_WEBHOOK_URLS is not set", "asked": f"by perseus_{'aB3-' * 9}"}
+    assert redact(None, "info", dict(told)) == told | {"asked": "by perseus_***"}

@@ -165,6 +165,20 @@ async def test_second_signal_ends_it_at_once(
 # -- the start ------------------------------------------------------------------------------------------------------
 
 
+def test_server_that_tells_nobody_says_so_once(serve: Serve, valkey: Server, data_dir: Path) -> None:
+    """Whoever set the webhook in the wrong place finds out at the start, and not at the first outage."""
+    (data_dir / "web").mkdir()
+    (data_dir / "web" / ".env").write_text("DISCORD_WEBHOOK_URLS=x\n")
+    process = serve(valkey.url)
+    says = "No alerts are sent from here: PERSEUS_DISCORD_WEBHOOK_URLS is not set (.env has it without PERSEUS_)"
+    wait_until(lambda: says in process.output, description="it says so")
+    assert process.output.count(says) == 1
+    with_one = serve(valkey.url, DISCORD_WEBHOOK_URLS=f"http://127.0.0.1:9/api/webhooks/1/{'t' * 60}")
+    url_of(with_one)
+    assert with_one.stop_signal() == 0
+    assert "No alerts" not in with_one.output
+
+
 async def test_first_question_is_answered(serve: Serve, http: aiohttp.ClientSession, valkey: Server) -> None:
     """After an upgrade every dashboard asks at once, and would show an outage if it were told of one."""
     assert (await asked(http, url_of(serve(valkey.url)), INSTANCES))[0] == 200

@@ -60,15 +60,16 @@ def children(process: PerseusProcess) -> list[psutil.Process]:
     return found
 
 
-def instance_pid(process: PerseusProcess) -> int:
-    """The child that serves binance."""
-    (child,) = [each for each in children(process) if "run" in each.cmdline()]
+def instance_pid(process: PerseusProcess, exchange: str = "binance") -> int:
+    """The child that serves it."""
+    (child,) = [each for each in children(process) if {"run", exchange} <= set(each.cmdline())]
     return int(child.pid)
 
 
 def test_network_serves_and_a_killed_instance_is_started_again_by_hand(up: PerseusProcess, data_dir: Path) -> None:
     """The README's tour: candles arrive, a kill is noticed and on record once, a person brings it back."""
     assert "No adapter yet, not started: coinbase, kraken" in up.output
+    assert "No alerts are sent from here: PERSEUS_DISCORD_WEBHOOK_URLS is not set" in up.output
     wait_until(lambda: "binance: active · 2 symbols" in up.output, description="the view says so")
     minute = json.loads(perseus(data_dir, "candles", "binance", "BTC-USDT", "--last", "100", "--json").stdout)
     assert sum(candle["isClosed"] for candle in minute["candles"]) >= 60
@@ -98,6 +99,27 @@ def test_ctrl_c_stops_everything_cleanly(up: PerseusProcess, data_dir: Path) -> 
     assert "Stopped." in up.output
     log = (data_dir / "simulated" / "logs" / "binance.log").read_text()
     assert "previous=stopping" in log
+
+
+def test_network_of_two_with_a_webhook(data_dir: Path) -> None:
+    """Who may write to the channel is for the server alone to know, and only what runs is stopped."""
+    both = ("up", "binance", "binance_us", *UP[1:])
+    settings = QUICK | {"DISCORD_WEBHOOK_URLS": f"ops=http://127.0.0.1:9/api/webhooks/1/{'secret' * 10}"}
+    with PerseusProcess(*both, data_dir=data_dir, settings=settings) as up:
+        active = ("binance: active", "binance_us: active")
+        wait_until(lambda: all(word in up.output for word in active), description="both are active", timeout=45)
+        assert "No alerts are sent from here" not in up.output
+        assert "Z binance_us is inactive in the database, so pages, counts and alerts leave it out. " in up.output
+        assert "`perseus exchanges enable binance_us --simulated`" in up.output
+        assert "Z binance is inactive" not in up.output
+        assert "secret" in str(psutil.Process(up.pid).environ())
+        assert [child.name() for child in children(up) if "secret" in str(child.environ())] == []
+        os.kill(instance_pid(up, "binance"), signal.SIGKILL)
+        wait_until(lambda: "was killed by SIGKILL" in up.output, description="up has noticed")
+        assert up.stop_signal(signal.SIGINT) == 0
+        assert [line.partition("Z ")[2] for line in up.output.splitlines() if "Stopping" in line] == [
+            "Stopping: binance_us"
+        ]
 
 
 def test_nothing_survives_kill_9(up: PerseusProcess) -> None:

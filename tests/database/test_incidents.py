@@ -20,7 +20,7 @@ from perseus.database.audit import Actor
 from perseus.database.engine import Database, open_database
 from perseus.database.incidents import IncidentRecord
 from perseus.database.migration import bring_up_to_date, take_back
-from perseus.errors import BadInput, IncidentOver, UnknownIncident
+from perseus.errors import BadInput, IncidentOver, NoOpenIncident, UnknownIncident
 from tests.database.people import HOUR, NOW, ROOT, admin, outage
 
 MINUTE = 60_000
@@ -222,6 +222,23 @@ async def test_muting_always_ends_and_can_be_taken_back(database: Database) -> N
     ]
 
 
+async def test_muting_longer_keeps_the_reason(database: Database) -> None:
+    """Whoever adds an hour need not say again why; a mute of weeks ago had a reason of its own."""
+    async with database.begin() as connection:
+        await incidents.record(connection, outage())
+
+        async def mute(reason: str, *, at_ms: int) -> str | None:
+            until_ms = at_ms + HOUR
+            done = await incidents.mute(connection, outage().id, until_ms=until_ms, by=ADA, reason=reason, now_ms=at_ms)
+            assert done.muted_until == iso(until_ms)
+            return done.muted_reason
+
+        assert await mute("power cut", at_ms=NOW) == "power cut"
+        assert await mute("", at_ms=NOW + MINUTE) == "power cut"
+        assert await mute("fuse", at_ms=NOW + 2 * MINUTE) == "fuse"
+        assert await mute("", at_ms=NOW + 3 * HOUR) is None
+
+
 async def test_incident_that_is_over_or_unknown_is_told_apart(database: Database) -> None:
     """Both are no-ops for who clicks; only one of them is a mistake."""
     ended = over(outage())
@@ -250,7 +267,7 @@ async def test_open_incidents_are_found_by_exchange(database: Database) -> None:
         for named, expected in (("binance", outage(NOW + 1).id), (outage().id, outage().id), ("kraken", "kraken-")):
             assert (await incidents.named(connection, named)).id.startswith(expected)
         await incidents.record(connection, over(outage(NOW + 1)))
-        with pytest.raises(UnknownIncident, match="binance has no open incident"):
+        with pytest.raises(NoOpenIncident, match="binance has no open incident"):
             await incidents.named(connection, "binance")
         with pytest.raises(UnknownIncident, match="neither an incident nor an exchange"):
             await incidents.named(connection, "binanse")

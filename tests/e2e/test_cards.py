@@ -86,7 +86,7 @@ def test_card_says_what_else_is_wrong(shown: Window) -> None:
     expect(card(page, "okx")).to_contain_text("stream closed: 1006")
     expect(card(page, "htx").locator(".remark-text")).to_contain_text(re.compile("malformed|JSON|status", re.I))
     expect(card(page, "gateio")).to_contain_text("its key vanished before it could have expired")
-    expect(card(page, "bitstamp")).to_contain_text("perseus run bitstamp")
+    expect(card(page, "bitstamp")).to_contain_text("perseus run bitstamp where Perseus has an adapter")
     warmup = card(page, "bybit").locator(".warmup")
     expect(warmup).to_have_text("44 % · 11 of 25 symbols · BTC-USDT · 12s left · 1 failed")
     assert warmup.get_by_role("progressbar").get_attribute("value") == "44.4"

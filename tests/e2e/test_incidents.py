@@ -123,7 +123,7 @@ def test_incident_says_what_others_did(alerted: Site, window: Windows) -> None:
         expect(found).to_contain_text(re.compile(r"Muted until \w+ \d+ \w+ \d{4} .* by grace@example.org: maintenance"))
         expect(button(found, "Acknowledge instead")).to_be_visible()
         expect(button(found, "Mute longer")).to_be_visible()
-        expect(found).to_contain_text(re.compile(r"[Ss]ince 16m \d+s"))
+        expect(found).to_contain_text(re.compile(r"[Ff]or 16m \d+s"))
     page = opened.open()
     expect(card(page, "okx").locator(".incident")).to_contain_text("let its lease lapse")
     expect(page.locator(".incident")).to_have_count(2)
@@ -133,6 +133,33 @@ def test_incident_says_what_others_did(alerted: Site, window: Windows) -> None:
     expect(incident_of(page, "okx").locator(".badge")).to_have_text("Flapping")
     expect(incident_of(page, "kraken").locator(".badge")).to_have_text("Offline")
     expect(incident_of(page, "kraken")).to_contain_text("fra-kraken · 203.0.113.4 · ada@example.org")
+
+
+def test_first_line_and_tab_name_who_is_up_with_an_open_incident(alerted: Site, window: Windows) -> None:
+    """All is well over a card that flaps would be the one line people read, and wrong; also while it is held still."""
+    opened = window(alerted)
+    page = opened.open()
+    expect(page.locator(".sentence")).to_contain_text("7 of 11 need attention")
+    page.get_by_role("button", name="Pause live updates").click()
+    write_incidents(alerted, incident("binance", is_flapping=True, changes=5))
+    look_until(page, lambda: page.title().startswith("8 of 11 need attention"), "the tab counts it")
+    expect(page.locator(".sentence")).to_contain_text("7 of 11 need attention")
+    page.get_by_role("button", name="Resume live updates").click()
+    expect(page.locator(".sentence")).to_contain_text("8 of 11 need attention")
+    expect(page.locator(".sentence")).not_to_contain_text("1 active")
+
+
+def test_acknowledging_what_is_muted_promises_nothing_it_does_not_do(alerted: Site, window: Windows) -> None:
+    """That it is over is not told while it is muted, also if somebody mutes it under the open dialog."""
+    kraken = incident()
+    write_incidents(alerted, kraken)
+    opened = window(alerted)
+    found, page = shown(opened, kraken), opened.page
+    button(found, "Acknowledge").click()
+    expect(dialog(page)).to_contain_text("that it is over is still told")
+    mute(alerted, kraken)
+    look_until(page, dialog(page).get_by_text("is told only if it ends later").is_visible, "the dialog says so")
+    expect(dialog(page)).not_to_contain_text("still told")
 
 
 def ids(page: Page) -> list[str]:

@@ -75,16 +75,20 @@ def test_warning_comes_and_goes_by_itself(alerted: Site, window: Windows) -> Non
     expect(alerts_bar(page)).to_have_count(0)
 
 
-def test_one_dead_channel_of_two_is_no_silence(alerted: Site, window: Windows) -> None:
-    """Somebody is told; the page of channels says which one is not."""
+def test_one_dead_channel_of_two_is_said_and_is_no_silence(alerted: Site, window: Windows) -> None:
+    """Somebody is told, somebody else is not: amber, never green, and a line on every page that is looked at."""
     lead(alerted.store, channel(), dead_channel())
     opened = window(alerted)
     page = opened.open("/notifications")
-    told = page.get_by_text("Alerts are being sent · 1 of 2 channels works")
+    told = page.get_by_text("Alerts are sent to 1 of 2 channels")
     look_until(page, told.is_visible, "one works")
+    expect(page.locator(".alerts-line .sentence")).to_have_attribute("data-look", "late")
+    expect(page.locator(".silence")).to_have_count(0)
     opened.open()
     expect(page.locator("[data-health=active]").first).to_be_visible()
-    expect(alerts_bar(page)).to_have_count(0)
+    expect(alerts_bar(page)).to_contain_text("old")
+    lead(alerted.store, channel())
+    look_until(page, alerts_bar(page).is_hidden, "all are told")
 
 
 def test_unknown_is_neither_silence_nor_well(own_site: Site, window: Windows) -> None:
@@ -136,6 +140,7 @@ def test_every_channel_says_how_it_is(alerted: Site, window: Windows) -> None:
     assert re.fullmatch(r"3, the oldest for 4m( \d+s)?", told["night"]["Queued"])
     assert told["old"]["Dropped"].startswith("5 messages were given up")
     expect(of_channel(page, "night")).to_contain_text(FAILING)
+    expect(of_channel(page, "night")).to_contain_text("If Discord cannot be reached from fra-alerts at all")
     expect(of_channel(page, "old")).to_contain_text(DEAD)
     expect(of_channel(page, "old")).to_contain_text("Make a new webhook in Discord, put its address behind old=")
     expect(page.locator(".look-offline")).to_have_count(0)

@@ -84,4 +84,4 @@ def test_test_button_tells_what_discord_answers(told: Told, window: Windows) -> 
     look_until(page, lambda: spare.get_attribute("data-state") == "dead", "it is dead")
     expect(spare).to_contain_text("Make a new webhook in Discord")
     look_until(page, lambda: ops.get_attribute("data-state") == "ok", "the other one works on")
-    expect(page.locator(".sentence")).to_contain_text("Alerts are being sent · 1 of 2 channels works")
+    expect(page.locator(".sentence")).to_contain_text("Alerts are sent to 1 of 2 channels")

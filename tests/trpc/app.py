@@ -95,6 +95,7 @@ class Serving(uvicorn.Server):
                 ws_max_size=2 << 20,
                 ws_ping_interval=None,
                 lifespan="off",
+                log_config=None,
                 log_level="error",
                 access_log=False,
                 timeout_graceful_shutdown=3,

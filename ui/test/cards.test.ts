@@ -80,6 +80,12 @@ test('a heartbeat is a budget that is used up by the store clock alone', () => {
   expect(heartbeat && leaseLeft(heartbeat, NOW + 60_000)).toBe(0);
 });
 
+test('one stopped on purpose has no budget to offline, although its lease may still be held', () => {
+  const heartbeat = heartbeatOf(card({ health: 'stopped', heartbeatAgeMs: 1000, expiresInMs: 7000 }), NOW);
+  expect(heartbeat && budget(heartbeat, NOW)).toBe('1s ago · lease still held');
+  expect(heartbeat && budget(heartbeat, NOW + 8000)).toBe('9s ago');
+});
+
 test('a key without a TTL runs out never', () => {
   const heartbeat = heartbeatOf(card({ expiresInMs: null }), NOW);
   expect(heartbeat && budget(heartbeat, NOW)).toBe('5s ago · no expiry');

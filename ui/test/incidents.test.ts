@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { IncidentRecord } from '../src/api/generated';
 import { whyNotOf } from '../src/incidents/whyNot';
-import { byExchange, causeOf, lookOf, mutedUntil, resolutionOf, shortWords } from '../src/incidents/words';
-import { announcedWords, channelWords, silenceOf, stateOf, verdictOf } from '../src/notifications/wording';
+import { byExchange, causeOf, consequenceOf, lookOf, mutedUntil, resolutionOf, shortWords } from '../src/incidents/words';
+import { announcedWords, channelWords, isPartly, silenceOf, stateOf, verdictOf } from '../src/notifications/wording';
 import { ago, NOW } from './cards';
 
 function incident(changes: Partial<IncidentRecord> = {}): IncidentRecord {
@@ -73,7 +73,26 @@ test('channels are counted by whether they work', () => {
 
 test('nothing about alerts is red', () => {
   for (const state of ['ok', 'unused', 'waiting', 'failing', 'dead'] as const) expect(stateOf({ state }).look).not.toBe('offline');
-  for (const alerts of ['sent', 'failing', 'none'] as const) expect(verdictOf({ alerts }).look).not.toBe('offline');
+  for (const alerts of ['sent', 'failing', 'none'] as const) expect(verdictOf({ alerts, channels: [] }).look).not.toBe('offline');
+});
+
+test('alerts are well only while every channel works', () => {
+  const statuses: Parameters<typeof verdictOf>[0][] = [
+    { alerts: 'sent', channels: [channel('ok'), channel('waiting'), channel('unused')] },
+    { alerts: 'sent', channels: [channel('ok'), channel('dead'), channel('failing')] },
+    { alerts: 'failing', channels: [channel('dead'), channel('failing')] },
+  ];
+  expect(statuses.map(verdictOf)).toEqual([
+    { look: 'active', word: 'Alerts are being sent' },
+    { look: 'late', word: 'Alerts are sent to 1 of 3 channels' },
+    { look: 'late', word: 'Alerts do not get through' },
+  ]);
+  expect(statuses.map(isPartly)).toEqual([false, true, false]);
+});
+
+test('who acknowledges is told what is still said, and what a mute holds back', () => {
+  expect(consequenceOf(null)).toContain('still told');
+  expect(consequenceOf('15:04:05')).toBe('Reminders stop. It is muted until 15:04:05: that it is over is told only if it ends later.');
 });
 
 test('every silence has its reason', () => {

@@ -3,8 +3,8 @@ import { needsAttention, wordOf } from '../src/network/health';
 import { sentenceOf } from '../src/network/sentence';
 import { ago, card, NOW, offline, status } from './cards';
 
-const said = (cards: Parameters<typeof sentenceOf>[0]) => {
-  const { verdict, details } = sentenceOf(cards, NOW);
+const said = (cards: Parameters<typeof sentenceOf>[0], incidents?: Parameters<typeof sentenceOf>[2]) => {
+  const { verdict, details } = sentenceOf(cards, NOW, incidents);
   return [verdict, ...details].join(' · ');
 };
 
@@ -28,6 +28,22 @@ test('an exchange that was stopped on purpose needs nobody', () => {
   expect(said([stopped])).toBe('Nothing is running · 1 stopped');
 });
 
+test('an exchange that is up with an open incident needs somebody, if incidents are known', () => {
+  const cards = [card({ exchangeId: 2, exchangeName: 'binance' }), card()];
+  const flapping = { exchangeId: 2, isFlapping: true };
+  expect(said(cards, [flapping])).toBe('1 of 2 needs attention · binance flapping · 1 active');
+  expect(sentenceOf(cards, NOW, [flapping]).look).toBe('late');
+  expect(said(cards, [{ exchangeId: 2, isFlapping: false }])).toContain('binance incident open');
+  expect(said(cards, undefined)).toBe('All is well · 2 active');
+});
+
+test('what is down is named before what only has an incident, and once', () => {
+  const cards = [card({ exchangeId: 2, exchangeName: 'binance' }), offline('kraken', 245_000)];
+  const open = [{ exchangeId: 2, isFlapping: true }, { exchangeId: 4, isFlapping: true }];
+  expect(said(cards, open)).toBe('2 of 2 need attention · kraken offline 4m · binance flapping');
+  expect(sentenceOf(cards, NOW, open).look).toBe('offline');
+});
+
 test('what cannot be told needs somebody, whatever should run', () => {
   expect(needsAttention(card({ health: 'unknown', shouldRun: false }))).toBe(true);
   expect(needsAttention(card({ health: 'unreadable', shouldRun: false }))).toBe(true);
@@ -42,5 +58,5 @@ test('a network without exchanges is not called well', () => {
 });
 
 test('read aloud there are no durations: they would change every second', () => {
-  expect(sentenceOf([offline('kraken', 245_000)], NOW, false).details).toEqual(['kraken offline']);
+  expect(sentenceOf([offline('kraken', 245_000)], NOW, [], false).details).toEqual(['kraken offline']);
 });

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # importing the store costs more than the rest of a command
     from perseus.store import Store
     from perseus.store.findings import Finding
 
+WEBHOOKS = "DISCORD_WEBHOOK_URLS"
 _UNTOLD = (StoreUnavailable, StoreDenied, UnreadableKey)
 
 
@@ -44,18 +45,41 @@ def remark(seen: Alerting | PerseusError) -> str | None:
     return seen.why
 
 
+def untold(settings: Settings) -> str | None:
+    """What a server says that has nobody to tell; None if it has."""
+    if settings.discord_webhooks:
+        return None
+    overlooked = " (.env has it without PERSEUS_)" if WEBHOOKS in settings.overlooked else ""
+    return f"No alerts are sent from here: PERSEUS_{WEBHOOKS} is not set{overlooked}; docs/alerts.md says how"
+
+
+def check_webhooks(settings: Settings) -> list[Finding]:
+    """A finding about the webhooks set here if one is not Discord's, which a typo is as well as a proxy."""
+    from perseus.store.findings import Finding, Severity
+
+    foreign = [webhook for webhook in settings.discord_webhooks if not webhook.is_discords]
+    if not foreign:
+        return []
+    said = ", ".join(f"{webhook.name} goes to {webhook.host}" for webhook in foreign)
+    fix = (
+        f"If it is, all is well. If it is a typo, correct PERSEUS_{WEBHOOKS} and make a new webhook in Discord: that "
+        f"host may have been sent the token."
+    )
+    return [Finding(name="webhooks", severity=Severity.WARN, says=f"{said}: not Discord's; a proxy of yours?", fix=fix)]
+
+
 async def check_alerts(store: Store) -> Finding:
     """The finding about alerts. Instances need none, so it is a warning at worst."""
     from perseus.store.findings import Finding, Severity, fine
 
     seen = await look_at(store)
-    says = remark(seen)
     if isinstance(seen, PerseusError):
         fix = "See what `perseus status` says; docs/store.md has the ACL line for each role."
-        return Finding(name="alerts", severity=Severity.UNKNOWN, says=says or "", fix=fix)
-    if says is not None or seen.holder is None:
-        what, _, fix = (says or "").partition(". ")
-        return Finding(name="alerts", severity=Severity.WARN, says=f"{what}.", fix=fix)
-    channels = seen.health.channels if seen.health else ()
-    names = ", ".join(channel.name for channel in channels if channel.state != "dead")
-    return fine("alerts", f"Sent by {seen.holder.hostname} since {seen.holder.since} to {names}.")
+        return Finding(name="alerts", severity=Severity.UNKNOWN, says=remark(seen) or "", fix=fix)
+    if seen.complaint is not None:
+        says, fix = seen.complaint
+        return Finding(name="alerts", severity=Severity.WARN, says=says, fix=fix)
+    view = seen.view()
+    by = f" by {view.holder.hostname} since {view.holder.since}" if view.holder else ""
+    to = f" to {', '.join(channel.name for channel in view.channels)}" if view.channels else ""
+    return fine("alerts", f"Sent{by}{to}.")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from perseus.cli.alerts import check_alerts
+from perseus.cli.alerts import check_alerts, check_webhooks
 from perseus.cli.host import check_host
 from perseus.cli.leases import check_holders, check_timing
 from perseus.cli.options import reading, settings_options
@@ -70,7 +70,7 @@ def doctor(*, as_json: bool, settings: Settings) -> int:
     Exit code 0 if instances can run here (warnings are worth a look), 1 if not, 2 if the store cannot be reached, 78
     if it refuses our credentials.
     """
-    of_host = check_host(settings)
+    of_host = [*check_host(settings), *check_webhooks(settings)]
     diagnosis = asyncio.run(_diagnosis(settings))
     of_database = [asyncio.run(_database(settings))]
     findings = [*diagnosis.store, *diagnosis.leases, *diagnosis.alerts, *of_database, *of_host]

@@ -8,11 +8,12 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from perseus.instances.fence import fence_fault
 from perseus.instances.lockfile import boot_id
-from perseus.settings import Settings
+from perseus.settings import PREFIX, Settings
 from perseus.store.findings import Finding, Severity, fine
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -35,6 +36,7 @@ def check_host(settings: Settings) -> list[Finding]:
         _fence(),
         _admin(settings),
         _port(settings),
+        *([_overlooked(settings.overlooked)] if settings.overlooked else []),
     ]
 
 
@@ -147,6 +149,16 @@ def _admin(settings: Settings) -> Finding:
         severity=Severity.WARN,
         says="ADMIN_EMAIL is not set: nobody can tell whose instance this is.",
         fix="Set PERSEUS_ADMIN_EMAIL and PERSEUS_ADMIN_NAME.",
+    )
+
+
+def _overlooked(names: Sequence[str]) -> Finding:
+    """Other programs may share the file, so it is no fault."""
+    return Finding(
+        name=".env",
+        severity=Severity.WARN,
+        says=f"It has {', '.join(names)} without {PREFIX}, so that has no effect on Perseus.",
+        fix=f"If it is meant for Perseus, write {', '.join(PREFIX + name for name in names)}.",
     )
 
 

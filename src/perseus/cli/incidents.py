@@ -82,8 +82,8 @@ def list_(*, shows_all: bool, count: int, as_json: bool, settings: Settings) -> 
 def ack(*, which: str, reason: str, settings: Settings) -> int:
     """Acknowledge an open incident.
 
-    You know of it, so nobody is reminded any more. Its end is told as ever. Of several who acknowledge, the last one
-    and their reason are shown; the audit log has all of them.
+    You know of it, so nobody is reminded any more. Its end is told as ever, unless it is muted. Of several who
+    acknowledge, the last one and their reason are shown; the audit log has all of them.
     """
     from perseus.database import incidents
 
@@ -92,7 +92,9 @@ def ack(*, which: str, reason: str, settings: Settings) -> int:
         return await incidents.acknowledge(connection, incident.id, by=by, reason=reason, now_ms=now_ms)
 
     noted, now_ms = asyncio.run(_changed(settings, which, work))
-    click.echo(f"Acknowledged: {_named(noted, now_ms)}. Nobody is reminded of it any more; its end is told as ever.")
+    is_muted = noted.muted_until is not None and unix_ms(noted.muted_until) > now_ms
+    end = f"muted until {_minute(noted.muted_until)} UTC, also its end" if is_muted else "its end is told as ever"
+    click.echo(f"Acknowledged: {_named(noted, now_ms)}. Nobody is reminded of it any more; {end}.")
     return 0
 
 

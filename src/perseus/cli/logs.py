@@ -14,9 +14,10 @@ from perseus.settings import Settings, redacted
 
 _SECRET = re.compile(r"password|secret|token|webhook|authorization|api_?key|cookie", re.IGNORECASE)
 _URL = re.compile(r"[a-z+]+://[^\s'\"]+", re.IGNORECASE)
-# What lets somebody in, wherever it stands: our tokens, bearer headers, session cookies, login links.
+# What lets somebody in, wherever it stands: our tokens (not the names of settings), bearer headers, session cookies,
+# login links.
 _KEYS = re.compile(
-    r"(perseus_session=|bearer\s+|[?&](?:token|connectionParams)=)[^\s&;,'\"]+|(perseus_)[A-Za-z0-9_-]{20,}",
+    r"(perseus_session=|bearer\s+|[?&](?:token|connectionParams)=)[^\s&;,'\"]+|(?-i:(perseus_))[A-Za-z0-9_-]{20,}",
     re.IGNORECASE,
 )
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from perseus.lifeline import ends_with_us
+from perseus.webhooks import without_webhooks
 
 COMMAND = (sys.executable, "-m", "perseus")
 
 
 class Child:
-    """`perseus ARGS` as a process of ours in a session of its own, so that Ctrl-C reaches us alone.
+    """`perseus ARGS` as a process of ours in a session of its own, so that Ctrl-C reaches us alone. It sends no alerts.
 
     Start it from the main thread: the kernel ends it with the *thread* that started it.
     """
@@ -23,7 +24,7 @@ class Child:
     def __init__(self, *args: str, environment: Mapping[str, str], log: Path) -> None:
         self.command = (*COMMAND, *args)
         self.log = log
-        self._environment = {**os.environ, **environment}
+        self._environment = {**without_webhooks(os.environ), **environment}
         self._process: asyncio.subprocess.Process | None = None
         self._said_before = 0
 
@@ -31,6 +32,11 @@ class Child:
     def pid(self) -> int | None:
         """Its process id, None before it was started."""
         return self._process.pid if self._process else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
 
     async def start(self, *, piped: bool = False) -> asyncio.StreamReader | None:
         """Start it, its output appended to the log; with `piped` stdout is returned for us to read instead."""
@@ -54,7 +60,7 @@ class Child:
 
     async def stop(self, *, within_s: float) -> None:
         """SIGTERM, then SIGKILL when it has not ended in time."""
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None or not self.is_running:
             return
         self._process.send_signal(signal.SIGTERM)
         try:

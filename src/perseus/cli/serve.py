@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perseus.cli.alerts import untold
 from perseus.cli.options import running_store
 from perseus.cli.signals import ENDING, stop_event
 from perseus.settings import Settings, load_settings
@@ -61,5 +62,7 @@ async def _serve(settings: Settings) -> None:
             supervised(stop=stop),
         ):
             log.info("serving", url=door.url)
+            if (remark := untold(settings)) is not None:
+                log.info("no_webhook", remark=remark)
             await door.web.run(door.port, stop=stop)
             log.info("stopped")

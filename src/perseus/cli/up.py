@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perseus.cli.alerts import untold
 from perseus.cli.instances import Supervised
 from perseus.cli.options import ExchangeName, running_store
 from perseus.cli.output import say
@@ -85,7 +86,8 @@ async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bo
     from perseus.cli.logs import configure_logging
     from perseus.network.observe import Network
 
-    again = _again(settings, simulate=simulate, symbols=symbols)
+    here = _here(settings, simulate=simulate)
+    again = here + _again(settings, simulate=simulate, symbols=symbols)
     home = simulated_dir(settings.data_dir) if simulate else settings.data_dir
     with stop_event() as asked:
         async with AsyncExitStack() as stack:
@@ -106,6 +108,11 @@ async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bo
             view.footer = [f"Open {await login_url(door, settings)}", *_footer(settings, simulate=simulate)]
             for line in view.footer:
                 view.introduce(line)
+            for exchange in await _not_counted(door, exchanges):
+                view.note(
+                    f"{exchange.name} is inactive in the database, so pages, counts and alerts leave it out. Count it: "
+                    f"`perseus exchanges enable {exchange.name}{here}`"
+                )
             instances = [
                 Supervised(exchange, _child(exchange, settings, symbols=symbols), network, view.note, again=again)
                 for exchange in exchanges
@@ -214,7 +221,8 @@ async def _until_stopped(
             if serving.done():
                 serving.result()  # it ends by a fault of ours only, which must not pass unseen
             return refusing.result() if refusing.done() else await watching
-        view.note("Stopping: " + (", ".join(each.exchange.name for each in instances) or "nothing runs"))
+        ours = ", ".join(each.exchange.name for each in instances if each.child.is_running)
+        view.note(f"Stopping: {ours}" if ours else "Stopping; no instance of ours runs.")
         return 0
     finally:
         for task in tasks:
@@ -251,15 +259,25 @@ async def _watch(network: Network, view: LiveView, *, chosen: Collection[int]) -
 
 
 def _again(settings: Settings, *, simulate: bool, symbols: str) -> str:
-    """The options with which `perseus run EXCHANGE` joins this network."""
-    options = [" --simulated"] if simulate else []
-    for name, flag, value in (
-        ("DATA_DIR", "--data-dir", settings.data_dir),
-        ("STORE_URL", "--store", settings.store_url),
-    ):
-        if settings.sources.get(name) == "flag" and not (simulate and name == "STORE_URL"):
-            options.append(f" {flag} {value}")
-    return "".join(options) + (f" --symbols {symbols}" if symbols != "25" else "")
+    """The options with which `perseus run EXCHANGE` joins this network, after those of `_here`."""
+    is_named = settings.sources.get("STORE_URL") == "flag" and not simulate
+    store = f" --store {settings.store_url}" if is_named else ""
+    return store + (f" --symbols {symbols}" if symbols != "25" else "")
+
+
+def _here(settings: Settings, *, simulate: bool) -> str:
+    """The options with which any command means this network."""
+    home = f" --data-dir {settings.data_dir}" if settings.sources.get("DATA_DIR") == "flag" else ""
+    return (" --simulated" if simulate else "") + home
+
+
+async def _not_counted(door: Door, exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """Those of these that are inactive in the database."""
+    from perseus.database.exchanges import read_all
+
+    async with door.database.reading() as connection:
+        inactive = {exchange.id for exchange in await read_all(connection) if not exchange.is_active}
+    return [exchange for exchange in exchanges if exchange.id in inactive]
 
 
 def _footer(settings: Settings, *, simulate: bool) -> list[str]:
@@ -268,4 +286,5 @@ def _footer(settings: Settings, *, simulate: bool) -> list[str]:
     without = [exchange.name for exchange in SEEDED_EXCHANGES if exchange.is_active and exchange.name not in ADAPTERS]
     kind = "Simulated" if simulate else "Real"
     lines = [f"{kind} exchanges · data in {settings.data_dir} · logs in its logs/ · Ctrl-C stops everything"]
-    return lines + ([f"No adapter yet, not started: {', '.join(without)}"] if without else [])
+    lines += [f"No adapter yet, not started: {', '.join(without)}"] if without else []
+    return lines + ([remark] if (remark := untold(settings)) is not None else [])

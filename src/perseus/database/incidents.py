@@ -21,7 +21,7 @@ from perseus.database.audit import Actor
 from perseus.database.exchanges import read_all as read_exchanges
 from perseus.database.migration import revision
 from perseus.database.tables import exchanges, incidents
-from perseus.errors import BadInput, IncidentOver, UnknownIncident
+from perseus.errors import BadInput, IncidentOver, NoOpenIncident, UnknownIncident
 
 Cause = Literal["offline", "lease_lost", "lease_lapsed"]
 Resolution = Literal["recovered", "stopped", "switched_off", "unknown"]
@@ -182,7 +182,10 @@ async def by_id(connection: AsyncConnection, incident_id: str) -> IncidentRecord
 
 
 async def named(connection: AsyncConnection, text: str) -> IncidentRecord:
-    """The incident of this id, or the open one of the exchange of this name. Raises: UnknownIncident."""
+    """The incident of this id, or the open one of the exchange of this name.
+
+    Raises: NoOpenIncident for an exchange that has none; UnknownIncident for another text.
+    """
     wanted = _selected().where(incidents.c.exchange_name == _key(text), incidents.c.resolved_at.is_(None))
     row = (await connection.execute(_newest_first(wanted).limit(1))).first()
     if row is not None:
@@ -192,8 +195,9 @@ async def named(connection: AsyncConnection, text: str) -> IncidentRecord:
     except UnknownIncident as unknown:
         known = [exchange.name for exchange in await read_exchanges(connection)]
         if text in known:
-            raise UnknownIncident(
-                f"{text} has no open incident. `perseus incidents list --all` shows those that are over."
+            raise NoOpenIncident(
+                f"{text} has no open incident, so nothing was changed. `perseus incidents list --all` shows those that "
+                f"are over."
             ) from unknown
         raise UnknownIncident(
             f"{_key(text)!r} is neither an incident nor an exchange ({', '.join(known)}). `perseus incidents list` "
@@ -217,6 +221,7 @@ async def mute(
 ) -> IncidentRecord:
     """Send nothing new about an open incident until a moment, at least a minute and at most 30 days away.
 
+    Without a reason that of a mute that still lasts goes on to be shown.
     Raises: UnknownIncident; IncidentOver; BadInput for another time.
     """
     shortest, longest = MUTE_MS
@@ -224,6 +229,10 @@ async def mute(
         raise BadInput(
             "An incident is muted for a minute at least and 30 days at most. Nothing was changed.", field="minutes"
         )
+    if not reason:
+        found = await by_id(connection, incident_id)
+        is_muted = found.muted_until is not None and unix_ms(found.muted_until) > now_ms
+        reason = found.muted_reason or "" if is_muted else ""
     written = {"muted_until": iso(until_ms), "muted_by": _name(by), "muted_reason": _reason(reason)}
     return await _written(connection, incident_id, "mute", written, by=by, now_ms=now_ms)
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from perseus.clock import SystemClock
 from perseus.errors import BadConfiguration, StoreUnavailable
 from perseus.lifeline import ends_with_us
+from perseus.webhooks import without_webhooks
 
 READY_WITHIN_S = 10.0
 STOP_WITHIN_S = 10.0
@@ -132,6 +133,7 @@ class _Server:
             self._process = subprocess.Popen(
                 self._command(),
                 cwd=self._dir,
+                env=without_webhooks(os.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

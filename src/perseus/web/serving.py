@@ -74,6 +74,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         log_config=None,  # what is worth a line is logged where it happens, and by `remarks`
+        log_level="warning",  # which needs to hear of it, whatever another server in this process asked for
         access_log=False,
         lifespan="off",
         http=BoundedHttp,

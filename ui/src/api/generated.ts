@@ -321,7 +321,7 @@ export type ResyncChange = {
 };
 
 /**
- * Whether alerts are sent, in JSON. `why` not, a sentence; `announced`: of what people are told.
+ * Whether alerts are sent, in JSON. `why` not all of them are, in sentences; `announced`: of what people are told.
  *
  * `trouble`: what the notifier cannot do besides, a sentence.
  */

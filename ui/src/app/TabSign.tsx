@@ -18,8 +18,8 @@ const ICONS: Record<Look, string> = { active, calm, changing, late, offline, unk
 /** Shows nothing on the page. What it tells is always of now, also while the page is held still. */
 export function TabSign({ place }: { place: Place }): ReactNode {
   const now = useStoreNow();
-  const { latest, link } = useLive();
-  const sentence = latest && sentenceOf(latest.cards, now);
+  const { latest, latestIncidents, link } = useLive();
+  const sentence = latest && sentenceOf(latest.cards, now, latestIncidents.data?.incidents);
   const isLive = link.kind === 'live' && sentence !== null;
   const says = isLive ? [sentence.verdict, ...sentence.details].join(' · ') : link.kind === 'lost' ? 'Live view lost' : 'Connecting';
   const where = place.page === 'exchange' ? `${place.name} · ` : place.page === 'notifications' ? 'Notifications · ' : '';

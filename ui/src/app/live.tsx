@@ -14,8 +14,9 @@ import { useVisibility } from './useVisibility';
 export type Live = {
   /** What is shown; null before the first answer. */
   shown: Observed | null;
-  /** What the last answer said, also while the view is held still. */
+  /** What the last answers said, also while the view is held still. */
   latest: Observed | null;
+  latestIncidents: Known<OpenIncidents>;
   /** Whether alerts are sent, and the incidents that are open: as shown, held still with the cards. */
   alerts: Known<Alerting>;
   incidents: Known<OpenIncidents>;
@@ -49,6 +50,7 @@ export function LiveView({ children }: { children: ReactNode }): ReactNode {
     () => ({
       shown: held?.observed ?? latest,
       latest,
+      latestIncidents: incidents,
       alerts: held?.alerts ?? alerts,
       incidents: held?.incidents ?? incidents,
       link,

@@ -11,6 +11,7 @@ import { ZoneShown } from '../ui/Moment';
 import { absolute } from '../ui/time';
 import type { Decision } from './deciding';
 import { type Change, useChange } from './useChange';
+import { consequenceOf, mutedUntil } from './words';
 
 const LONGEST_REASON = 500;
 const MINUTES = { '15': '15 min', '60': '1 h', '480': '8 h', '1440': '1 day', '10080': '7 days' } as const;
@@ -26,10 +27,13 @@ export function DecisionDialog({ decision, close }: Shown): ReactNode {
 
 function Acknowledge({ incident, close }: { incident: IncidentRecord; close: () => void }): ReactNode {
   const [reason, setReason] = useState('');
+  const zone = useContext(ZoneShown);
+  const now = useStoreNow();
+  const until = mutedUntil(useAsOfNow(incident), now);
   const change = useChange(() => api.notify.acknowledge.mutate({ incidentId: incident.id, reason }), () => `${incident.displayName} acknowledged`, close);
   return (
     <Frame incident={incident} title={`Acknowledge ${incident.displayName}`} verb="Acknowledge" change={change} close={close}>
-      <p>Everybody sees that you have it. Reminders stop; that it is over is still told.</p>
+      <p className="times">Everybody sees that you have it. {consequenceOf(until === null ? null : absolute(until, zone, now))}</p>
       <Reason reason={reason} setReason={setReason} example="Looking into it" />
     </Frame>
   );
@@ -82,6 +86,11 @@ function Reason({ reason, setReason, example }: { reason: string; setReason: (re
       <input className="field" type="text" maxLength={LONGEST_REASON} placeholder={example} value={reason} onChange={(event) => setReason(event.target.value)} />
     </label>
   );
+}
+
+/** The incident as it was last answered: somebody may mute it while the dialog is open. */
+function useAsOfNow(incident: IncidentRecord): IncidentRecord {
+  return useLive().incidents.data?.incidents.find((each) => each.id === incident.id) ?? incident;
 }
 
 /** Whether the incident ended while the dialog was open, as far as anybody can tell. */

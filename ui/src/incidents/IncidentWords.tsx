@@ -1,4 +1,4 @@
-/** What is to be said of an open incident: since when, who has it, whether it is muted, whether it flaps. */
+/** What is to be said of an open incident: for how long, who has it, whether it is muted, whether it flaps. */
 
 import type { ReactNode } from 'react';
 import type { IncidentRecord } from '../api/generated';
@@ -7,12 +7,12 @@ import { At, Since } from '../ui/Moment';
 import { moment } from '../ui/time';
 import { causeOf, mutedUntil, shortWords } from './words';
 
-/** `Incident since 4m · acknowledged by Ada: looking`, and a line each for what else there is. */
+/** `Incident for 4m · acknowledged by Ada: looking`, and a line each for what else there is. */
 export function IncidentWords({ incident, isShort = false }: { incident: IncidentRecord; isShort?: boolean }): ReactNode {
   const since = moment(incident.since);
   return (
     <div className="incident-words">
-      {!isShort && <p><strong>Incident{since !== null && <> since <Since at={since} /></>}</strong>{incident.cause !== 'offline' && <> · {causeOf(incident)}</>}</p>}
+      {!isShort && <p><strong>Incident{since !== null && <> for <Since at={since} /></>}</strong>{incident.cause !== 'offline' && <> · {causeOf(incident)}</>}</p>}
       {incident.isFlapping && <p>Flapping: {incident.changes === 0 ? 'goes down and comes back again and again' : `went down or came back ${incident.changes} times`}</p>}
       <p>{incident.acknowledgedBy === null ? <strong className="incident-nobody">Nobody has it yet</strong> : <Acknowledged incident={incident} by={incident.acknowledgedBy} />}</p>
       <Muted incident={incident} />

@@ -33,6 +33,12 @@ export function mutedUntil(incident: Pick<IncidentRecord, 'mutedUntil'>, nowMs: 
   return until !== null && until > nowMs ? until : null;
 }
 
+/** What follows an acknowledgement, and what does not; null: it is not muted. */
+export function consequenceOf(mutedUntilWords: string | null): string {
+  if (mutedUntilWords === null) return 'Reminders stop; that it is over is still told.';
+  return `Reminders stop. It is muted until ${mutedUntilWords}: that it is over is told only if it ends later.`;
+}
+
 /** Going up and down is no outage as such: the triangle. */
 export function lookOf(incident: Pick<IncidentRecord, 'isFlapping' | 'resolvedAt'>): Look {
   if (incident.resolvedAt !== null) return 'calm';

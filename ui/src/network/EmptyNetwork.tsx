@@ -18,7 +18,7 @@ export function EmptyNetwork({ cards }: { cards: readonly CardView[] }): ReactNo
           <pre><code>export PERSEUS_STORE_URL=redis://…</code></pre>
         </li>
         <li>
-          <p>Serve an exchange there, or run any program of yours under its lease.</p>
+          <p>Serve an exchange there for which Perseus has an adapter, or run any program of yours under its lease.</p>
           <pre><code>perseus run {name}{'\n'}perseus up --simulate     # without a real exchange, all on one machine</code></pre>
         </li>
         <li>

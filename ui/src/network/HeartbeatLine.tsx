@@ -18,14 +18,16 @@ type Shown = {
 export function HeartbeatLine({ heartbeat, isLive, isKnown }: Shown): ReactNode {
   const now = useNow();
   if (!isKnown) return <span className="times">{duration(now - heartbeat.at)} old at <At at={now} /></span>;
-  const freshness = isLive ? freshnessOf(now - heartbeat.at, heartbeat.intervalMs) : 'unknown';
+  const freshness = isLive && !heartbeat.isStopped ? freshnessOf(now - heartbeat.at, heartbeat.intervalMs) : 'unknown';
   return (
     <span className="heartbeat times" data-freshness={freshness}>
       {budget(heartbeat, now)}
-      <svg className="lease" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
-        <rect className="lease-all" width="100" height="4" />
-        <rect className="lease-left" width={100 * leaseLeft(heartbeat, now)} height="4" />
-      </svg>
+      {!heartbeat.isStopped && (
+        <svg className="lease" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
+          <rect className="lease-all" width="100" height="4" />
+          <rect className="lease-left" width={100 * leaseLeft(heartbeat, now)} height="4" />
+        </svg>
+      )}
     </span>
   );
 }

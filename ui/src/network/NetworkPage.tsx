@@ -20,7 +20,7 @@ export function NetworkPage(): ReactNode {
   return (
     <>
       <h1 className="unseen">Network</h1>
-      <SentenceLine cards={cards} observedMs={observedMs} isLive={link.kind !== 'lost'} />
+      <SentenceLine cards={cards} incidents={incidents.data?.incidents} observedMs={observedMs} isLive={link.kind !== 'lost'} />
       {isUntouched(cards) && link.kind === 'live' && <EmptyNetwork cards={cards} />}
       {link.kind !== 'lost' && <IncidentsFault incidents={incidents} />}
       {cards.length > 0 && <CardGrid cards={cards} incidents={openOnes} observedMs={observedMs} isLive={link.kind !== 'lost'} isPaused={pausedAt !== null} />}

@@ -1,18 +1,19 @@
 /** The first line of the page: is anything wrong? */
 
 import type { ReactNode } from 'react';
-import type { CardView } from '../api/generated';
+import type { CardView, IncidentRecord } from '../api/generated';
 import { useNow } from '../api/now';
 import { Glyph } from '../ui/Glyph';
 import { At, Since } from '../ui/Moment';
 import { sentenceOf } from './sentence';
 import { Part } from './SentencePart';
 
-type Shown = { cards: readonly CardView[]; observedMs: number; isLive: boolean };
+/** `incidents`: the open ones; undefined: not known. */
+type Shown = { cards: readonly CardView[]; incidents: readonly IncidentRecord[] | undefined; observedMs: number; isLive: boolean };
 
 /** `2 of 8 need attention · kraken offline 4m · 6 active · observed 1s ago`. */
-export function SentenceLine({ cards, observedMs, isLive }: Shown): ReactNode {
-  const sentence = sentenceOf(cards, useNow());
+export function SentenceLine({ cards, incidents, observedMs, isLive }: Shown): ReactNode {
+  const sentence = sentenceOf(cards, useNow(), incidents);
   const parts = isLive ? sentence.details : [`when last seen ${sentence.verdict}`, ...sentence.details];
   return (
     <p className="sentence times" data-look={isLive ? sentence.look : 'unknown'}>

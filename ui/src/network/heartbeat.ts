@@ -11,6 +11,8 @@ export type Heartbeat = {
   expiresAt: number | null;
   intervalMs: number;
   ttlMs: number;
+  /** On purpose: the end of the lease makes nothing offline. */
+  isStopped: boolean;
 };
 
 const INTERVAL_MS = 15_000; // what a status without one is held to, and what the thresholds are for
@@ -26,6 +28,7 @@ export function heartbeatOf(card: CardView, observedMs: number): Heartbeat | nul
     expiresAt: card.expiresInMs === null ? null : observedMs + card.expiresInMs,
     intervalMs,
     ttlMs: card.status.ttlMs || 3 * intervalMs,
+    isStopped: card.health === 'stopped',
   };
 }
 
@@ -36,11 +39,12 @@ export function freshnessOf(ageMs: number, intervalMs: number): Freshness {
   return ageMs < AGEING_MS * scale ? 'ageing' : 'overdue';
 }
 
-/** `12s ago · offline in 33s`. */
+/** `12s ago · offline in 33s`; of one stopped on purpose `1s ago · lease still held`. */
 export function budget(heartbeat: Heartbeat, nowMs: number): string {
   const age = `${duration(nowMs - heartbeat.at)} ago`;
   if (heartbeat.expiresAt === null) return `${age} · no expiry`;
   const left = heartbeat.expiresAt - nowMs;
+  if (heartbeat.isStopped) return left > 0 ? `${age} · lease still held` : age;
   return left > 0 ? `${age} · offline in ${duration(left)}` : `${age} · lease has run out`;
 }
 

@@ -1,4 +1,4 @@
-/** The line across the page while nobody would be told: calm, and always with its reason. */
+/** The line across the page while somebody would not be told: calm, and always with its reason. */
 
 import type { ReactNode } from 'react';
 import { useLive } from '../app/live';
@@ -10,12 +10,12 @@ import './notifications.css';
 
 const UNKNOWN = 'Whether alerts are being sent is not known';
 
-/** Nothing while alerts are sent, and nothing while the view itself is lost: its own bar says so. */
+/** Nothing while all channels are told, and nothing while the view itself is lost: its own bar says so. */
 export function AlertsBar(): ReactNode {
   const { alerts, link } = useLive();
   if (link.kind !== 'live') return null;
   if (alerts.fault !== null) return <Bar says={UNKNOWN} why={alerts.fault} look="unknown" />;
-  if (alerts.data === null || alerts.data.alerts === 'sent') return null;
+  if (alerts.data === null || alerts.data.alerts === 'sent' && alerts.data.why === null) return null;
   const [says = '', ...why] = (alerts.data.why ?? 'No alerts are being sent.').split(/:\s+/);
   return <Bar says={says} why={why.join(': ')} look="late" />;
 }

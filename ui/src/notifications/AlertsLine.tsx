@@ -7,7 +7,7 @@ import { Glyph } from '../ui/Glyph';
 import { At, Since } from '../ui/Moment';
 import { Prose } from '../ui/Prose';
 import { moment } from '../ui/time';
-import { channelWords, UNKNOWN, verdictOf } from './wording';
+import { channelWords, isPartly, UNKNOWN, verdictOf } from './wording';
 
 type Shown = { alerts: Known<Alerting>; isLost: boolean; openCount: number | null };
 
@@ -25,7 +25,7 @@ export function AlertsLine({ alerts: { data, atMs, fault }, isLost, openCount }:
           <strong className="sentence-verdict">{word}</strong>
           <span className="sentence-details">
             {data && !isKnown && <Part>when last seen: {verdictOf(data).word}</Part>}
-            {data?.holder && (data.channels.length > 0 || data.alerts !== 'sent') && <Part>{channelWords(data.channels)}</Part>}
+            {data?.holder && (data.channels.length > 0 || data.alerts !== 'sent') && !isPartly(data) && <Part>{channelWords(data.channels)}</Part>}
             {data?.holder && <Part>by <span className="mono">{data.holder.hostname}</span>{since !== null && <> for <Since at={since} /></>}</Part>}
             {openCount !== null && openCount > 0 && <Part><a href="#open-title">{openCount} open {openCount === 1 ? 'incident' : 'incidents'}</a></Part>}
             {atMs !== null && <span className="sentence-observed"><Part>observed {isKnown ? <><Since at={atMs} /> ago</> : <At at={atMs} />}</Part></span>}

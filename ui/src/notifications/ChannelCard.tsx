@@ -16,6 +16,7 @@ export function ChannelCard({ channel, host, isKnown, whyNot }: Shown): ReactNod
   const { look, word } = isKnown ? stateOf(channel) : { look: UNKNOWN.look, word: 'Unknown' };
   const success = moment(channel.lastSuccessAt);
   const oldest = moment(channel.oldestUnsentAt);
+  const isInTrouble = channel.state === 'dead' || channel.state === 'failing';
   const titleId = useId();
   return (
     <article className={`card look-${look}`} data-channel={channel.name} data-state={isKnown ? channel.state : 'unknown'} aria-labelledby={titleId}>
@@ -29,10 +30,10 @@ export function ChannelCard({ channel, host, isKnown, whyNot }: Shown): ReactNod
         <Fact name="Queued"><span className="times">{channel.queued}</span>{oldest !== null && <>, the oldest for <Since at={oldest} /></>}</Fact>
         {channel.dropped > 0 && <Fact name="Dropped"><span className="times">{channel.dropped}</span> {channel.dropped === 1 ? 'message was' : 'messages were'} given up: too old, or too many waited</Fact>}
       </dl>
-      {(channel.reason || channel.state === 'dead') && (
+      {(channel.reason || isInTrouble) && (
         <div className="remarks">
           {channel.reason && <p className="remark"><span className="remark-name">Why</span><span className="channel-reason">{channel.reason}</span></p>}
-          {channel.state === 'dead' && <p className="remark"><span className="remark-name">What to do</span><span><Revive name={channel.name} host={host} /></span></p>}
+          {isInTrouble && <p className="remark"><span className="remark-name">What to do</span><span>{channel.state === 'dead' ? <Revive name={channel.name} host={host} /> : <Wait isQueued={channel.queued > 0} host={host} />}</span></p>}
         </div>
       )}
       <TestButton channel={channel.name} whyNot={whyNot} />
@@ -40,11 +41,16 @@ export function ChannelCard({ channel, host, isKnown, whyNot }: Shown): ReactNod
   );
 }
 
+function Wait({ isQueued, host }: { isQueued: boolean; host: string | null }): ReactNode {
+  const where = host === null ? 'the notifier’s host' : <code>{host}</code>;
+  return <>{isQueued ? 'It is tried again by itself.' : 'Nothing waits to be sent; the next message tries it again, or a test.'} If Discord cannot be reached from {where} at all, see its network or its proxy.</>;
+}
+
 function Revive({ name, host }: { name: string; host: string | null }): ReactNode {
   return (
     <>
       Nothing is sent there any more. Make a new webhook in Discord, put its address behind <code>{name}=</code> in <code>PERSEUS_DISCORD_WEBHOOK_URLS</code>
-      {host !== null && <> on <code>{host}</code></>}, and start <code>perseus serve</code> again. If nothing is wrong with it, a test that gets through brings it back.
+      {host !== null && <> on <code>{host}</code></>}, and start <code>perseus serve</code> or <code>perseus up</code> again, whichever ran there. If nothing is wrong with it, a test that gets through brings it back.
     </>
   );
 }

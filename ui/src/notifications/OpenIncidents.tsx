@@ -11,7 +11,7 @@ import { causeOf, lookOf } from '../incidents/words';
 import { Badge } from '../network/Badge';
 import { titled } from '../network/health';
 import { Link } from '../ui/Link';
-import { Ago } from '../ui/Moment';
+import { At, Since } from '../ui/Moment';
 import { moment } from '../ui/time';
 
 type Shown = {
@@ -54,7 +54,7 @@ function Item({ incident, isLost }: { incident: IncidentRecord; isLost: boolean 
       <header className="card-head">
         <h3 id={`incident-${incident.id}`} className="card-title"><Link to={addressOf({ page: 'exchange', name: incident.exchangeName })}>{incident.displayName}</Link></h3>
         <Badge look={look} word={isLost ? 'Unknown' : titled(incident.isFlapping ? 'flapping' : causeOf(incident))} />
-        <p className="card-lasting">{since === null ? 'Since when is not known' : <>Since <Ago at={since} /></>}{incident.lastState && <span className="meta"> · was {incident.lastState}</span>}</p>
+        <p className="card-lasting">{since === null ? 'Since when is not known' : <>For <Since at={since} /><span className="meta"> · since <At at={since} /></span></>}{incident.lastState && <span className="meta"> · was {incident.lastState}</span>}</p>
       </header>
       {where.length > 0 && <p className="incident-where meta">{where.join(' · ')}</p>}
       {incident.detail && <p className="incident-detail">{incident.detail}</p>}

@@ -20,11 +20,11 @@ export function Silence({ silence, status }: Shown): ReactNode {
 
 function Steps({ silence, host }: { silence: Why; host: string | null }): ReactNode {
   if (silence === 'failing') return <p>Each says then that it is late. A test message tells what Discord answers now.</p>;
-  const where = host === null ? <>On a host of this network</> : <>On <code>{host}</code>, and every other host with <code>perseus serve</code></>;
+  const where = host === null ? <>On a host of this network</> : <>On <code>{host}</code>, and every other host with <code>perseus serve</code> or <code>perseus up</code></>;
   if (silence === 'no notifier') {
     return (
       <ol className="steps">
-        <li><p>{where}, start a server that tells people. One is enough; of several one does it, and another takes over when it is gone.</p><pre><code>perseus serve</code></pre></li>
+        <li><p>{where}, start a server that tells people; <code>perseus up</code> has one, too. One is enough; of several one does it, and another takes over when it is gone.</p><pre><code>perseus serve</code></pre></li>
         <li><p>If one runs, it says in its log why it cannot be the notifier; so does</p><pre><code>perseus doctor</code></pre></li>
       </ol>
     );
@@ -36,7 +36,7 @@ function Steps({ silence, host }: { silence: Why; host: string | null }): ReactN
         <p>{where}, put it into the environment{silence === 'all dead' && ', in place of the dead one'}. <code>ops</code> is a name of your choice; several go behind each other, separated by commas.</p>
         <pre><code>PERSEUS_DISCORD_WEBHOOK_URLS=ops=https://discord.com/api/webhooks/…</code></pre>
       </li>
-      <li><p>Start <code>perseus serve</code> again. Its channel appears here; press its button to test it.</p></li>
+      <li><p>Start <code>perseus serve</code> or <code>perseus up</code> again, whichever ran there. Its channel appears here; press its button to test it.</p></li>
     </ol>
   );
 }

@@ -39,14 +39,25 @@ export function stateOf(channel: Pick<ChannelHealth, 'state'>): Word {
   return STATES[channel.state];
 }
 
-/** Whether people are told. */
-export function verdictOf(status: Pick<StatusView, 'alerts'>): Word {
-  return VERDICTS[status.alerts];
+/** Whether people are told: well only while every channel works. */
+export function verdictOf(status: Pick<StatusView, 'alerts' | 'channels'>): Word {
+  const { alerts, channels } = status;
+  if (!isPartly(status)) return VERDICTS[alerts];
+  return { look: 'late', word: `Alerts are sent to ${workingOf(channels)} of ${channels.length} channels` };
 }
 
-/** `1 of 2 channels works`. */
+/** Whether some channels are told and others are not: the verdict counts them then. */
+export function isPartly({ alerts, channels }: Pick<StatusView, 'alerts' | 'channels'>): boolean {
+  return alerts === 'sent' && workingOf(channels) < channels.length;
+}
+
+function workingOf(channels: readonly Pick<ChannelHealth, 'state'>[]): number {
+  return channels.filter(({ state }) => state !== 'dead' && state !== 'failing').length;
+}
+
+/** `2 channels`, `0 of 2 channels work`. */
 export function channelWords(channels: readonly Pick<ChannelHealth, 'state'>[]): string {
-  const working = channels.filter(({ state }) => state !== 'dead' && state !== 'failing').length;
+  const working = workingOf(channels);
   if (channels.length === 0) return 'no channel';
   if (working === channels.length) return working === 1 ? '1 channel' : `${working} channels`;
   if (channels.length === 1) return 'its one channel does not work';
