@@ -151,6 +151,28 @@ async def connect() -> AsyncIterator[Callable[..., Store]]:
 
 
 @pytest.fixture
+def cluster(_running_servers: Callable[[str], StoreServer], servers_to_judge: list[StoreServer]) -> Iterator[Cluster]:
+    """The Cluster all tests share, empty; nodes may be killed, paused and promoted: it is whole again afterwards."""
+    cluster = _running_servers("cluster")
+    assert isinstance(cluster, Cluster)
+    cluster.call("FLUSHALL")
+    servers_to_judge.append(cluster)
+    yield cluster
+    cluster.repair()
+
+
+@pytest.fixture
+def trio(_running_servers: Callable[[str], StoreServer], servers_to_judge: list[StoreServer]) -> Iterator[SentinelTrio]:
+    """The same for the trio behind Sentinels."""
+    trio = _running_servers("sentinel")
+    assert isinstance(trio, SentinelTrio)
+    trio.call("FLUSHALL")
+    servers_to_judge.append(trio)
+    yield trio
+    trio.repair()
+
+
+@pytest.fixture
 def store(valkey: StoreServer, connect: Callable[..., Store]) -> Store:
     """A connection to `valkey`."""
     return connect(valkey.url)

@@ -153,11 +153,72 @@ async def test_everyone_reads_how_alerts_are(store: Store) -> None:
 async def test_key_of_another_program_is_no_notifier_and_is_left_alone(store: Store, valkey: Server) -> None:
     """Never a guess, and nothing of somebody else's is overwritten."""
     valkey.call("SET", keys.notifier(), "hello", "EX", "60")
-    with pytest.raises(UnreadableKey, match="network:notifier"):
-        await alerting.read(store)
-    with pytest.raises(UnreadableKey):
+    found = await alerting.read(store)
+    assert found.word == "none"
+    assert found.why is not None
+    assert f"redis-cli DEL {keys.notifier()}" in found.why
+    with pytest.raises(UnreadableKey, match="redis-cli DEL network:notifier"):
         await claim(store)
     assert valkey.call("GET", keys.notifier()) == b"hello"
+
+
+@pytest.mark.foreign_keys
+async def test_no_lease_is_taken_beside_a_memory_that_is_none(store: Store, valkey: Server) -> None:
+    """It would be of no use, and everyone would see a notifier that tells nobody anything."""
+    valkey.call("SET", keys.notifier_cursor(), "hello", "EX", "60")
+    with pytest.raises(UnreadableKey, match=r"redis-cli DEL \{network:notifier\}:cursor"):
+        await claim(store)
+    assert valkey.call("GET", keys.notifier()) is None
+    found = await alerting.read(store)
+    assert found.why is not None
+    assert f"redis-cli DEL {keys.notifier_cursor()}" in found.why
+    valkey.call("DEL", keys.notifier_cursor())
+    assert await claim(store) is not None
+
+
+@pytest.mark.foreign_keys
+async def test_holder_keeps_its_lease_beside_a_memory_that_is_none(store: Store, valkey: Server) -> None:
+    """Nobody else knows what was said, so it waits for the key to be free."""
+    tenure = await held(store)
+    await tenure.remember({"memory": b"1", "health": health()})
+    valkey.call("SET", keys.notifier_cursor(), "hello", "EX", "60")
+    assert await tenure.renew()
+    assert not tenure.is_memory_kept
+    with pytest.raises(UnreadableKey, match=r"redis-cli DEL \{network:notifier\}:cursor"):
+        await tenure.remember({"memory": b"2", "health": health()})
+    found = await alerting.read(store)
+    assert (found.holder is not None, found.word) == (True, "none")
+    valkey.call("DEL", keys.notifier_cursor())
+    assert await tenure.remember({"memory": b"2", "health": health()})
+
+
+@pytest.mark.parametrize("spoil", [("PERSIST",), ("EXPIRE", "600")])
+async def test_lease_of_the_dead_ends_however_long_it_was_to_last(
+    store: Store, valkey: Server, spoil: tuple[str, ...]
+) -> None:
+    """The server's clock was stepped back, or somebody took its end away; a living holder goes on."""
+    tenure = await held(store, name="a")
+    command, *how = spoil
+    valkey.call(command, keys.notifier(), *how)
+    assert await claim(store, name="b") is None
+    assert 0 < valkey.call("PTTL", keys.notifier()) <= alerting.TTL_S * 1000
+    assert await tenure.renew()
+
+
+@pytest.mark.one_server
+async def test_store_that_takes_no_writes_is_said_to_be_why(
+    start_server: Callable[..., Server], connect: Callable[..., Store]
+) -> None:
+    """To look for a server that does not run would be a waste of time."""
+    server = start_server()
+    store = connect(server.url)
+    assert "no notifier runs" in ((await alerting.read(store)).why or "")
+    server.call("CONFIG", "SET", "maxmemory", "1")
+    found = await alerting.read(store)
+    assert found.word == "none"
+    assert found.why is not None
+    assert "takes no writes (" in found.why
+    assert "maxmemory" in found.why
 
 
 async def test_expired_lease_is_free(store: Store, valkey: Server) -> None:

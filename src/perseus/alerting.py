@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from perseus import keys
 from perseus.clock import Clock, StoreTime, iso
-from perseus.errors import UnreadableKey
+from perseus.errors import StoreRefused, UnreadableKey
 from perseus.store import Store, scripts
+from perseus.store.scripts import Script
+from perseus.store.topology import Command
 
 TTL_S = 6
 RENEW_EVERY_S = 2.0
@@ -95,16 +97,20 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Alerting(NamedTuple):
-    """Whether alerts are sent, as of one reading. `holder` None: no notifier runs; `health` None: none ever did."""
+    """Whether alerts are sent, as of one reading. `holder` None: no notifier runs; `health` None: none ever did.
+
+    `obstacle`: why no server can be the notifier.
+    """
 
     holder: Holder | None
     health: Health | None
     store_ms: int
+    obstacle: UnreadableKey | StoreRefused | None = None
 
     @property
     def word(self) -> AlertsWord:
         """`sent` unless it is known that every channel is dead, or there is none (`none`), or that none works now."""
-        if self.holder is None or not self.holder.channels:
+        if self.obstacle is not None or self.holder is None or not self.holder.channels:
             return "none"
         if not self._ill or len(self._ill) < len(self._channels):  # while it begins nothing is known of any
             return "sent"
@@ -118,6 +124,8 @@ class Alerting(NamedTuple):
     @property
     def complaint(self) -> tuple[str, str] | None:
         """The two parts of `why`."""
+        if self.obstacle is not None:
+            return _hindered(self.obstacle)
         if self.holder is None:
             return "No alerts are being sent: no notifier runs.", "`perseus serve` and `perseus up` do that."
         host = self.holder.hostname
@@ -175,15 +183,24 @@ class Request(NamedTuple):
 async def read(store: Store) -> Alerting:
     """Whether alerts are sent. Raises: what every call to the store raises: then it is unknown."""
     reads = (["TIME"], ["GET", keys.notifier()], ["HGET", keys.notifier_cursor(), "health"])
-    clock, holder, health = await store.pipeline(*reads)
-    for reply in (clock, holder, health):
-        if isinstance(reply, Exception):
-            raise reply
-    return Alerting(
-        holder=_decoded(holder, Holder, keys.notifier()),
-        health=_decoded(health, Health, keys.notifier_cursor()),
-        store_ms=int(clock[0]) * 1000 + int(clock[1]) // 1000,
-    )
+    clock, lease, kept = await store.pipeline(*reads)
+    if isinstance(clock, Exception):
+        raise clock
+    store_ms = _ms(clock)
+    try:
+        holder = _decoded(lease, Holder, keys.notifier())
+    except UnreadableKey as error:
+        return Alerting(None, None, store_ms, obstacle=error)
+    if isinstance(kept, UnreadableKey):
+        return Alerting(holder, None, store_ms, obstacle=_unreadable(keys.notifier_cursor(), kept.reason))
+    health = _decoded(kept, Health, keys.notifier_cursor())
+    return Alerting(holder, health, store_ms, obstacle=None if holder is not None else await _refusal(store))
+
+
+async def _refusal(store: Store) -> StoreRefused | None:
+    """Why the store takes no writes; None if it does, or does not let us try."""
+    (reply,) = await store.pipeline(["SET", keys.notifier_probe(), "", "XX"])  # of a key that never is: nothing is set
+    return reply if isinstance(reply, StoreRefused) else None
 
 
 async def request_test(store: Store, *, channel: str, by: str) -> str:
@@ -241,11 +258,7 @@ class Tenure:
         """Keep these fields beside the lease; False if the lease is ours no more. Later calls win over earlier ones."""
         self._rev = rev = self._rev + 1
         flat = [part for pair in fields.items() for part in pair]
-        reply = await self._store.run(
-            scripts.REMEMBER,
-            keys=[keys.notifier(), keys.notifier_cursor()],
-            args=[self._holder.claim_id, rev, keys.NOTIFIER_TTL_S, *flat],
-        )
+        reply = await _run(self._store, scripts.REMEMBER, [self._holder.claim_id, rev, keys.NOTIFIER_TTL_S, *flat])
         if reply[0] == b"REFUSED":
             self._is_over = True
         elif reply[0] == b"KEPT":
@@ -254,10 +267,7 @@ class Tenure:
 
     async def recall(self, field: str) -> tuple[bytes | None, str]:
         """What was kept under this name, and in which tenure; `""` if in none."""
-        (reply,) = await self._store.pipeline(["HMGET", keys.notifier_cursor(), field, "claimId"])
-        if isinstance(reply, Exception):
-            raise reply
-        found, kept_by = reply
+        ((found, kept_by),) = await _answers(self._store, ["HMGET", keys.notifier_cursor(), field, "claimId"])
         return found, (kept_by or b"").decode("ascii", "replace")
 
     async def give_back(self) -> None:
@@ -271,11 +281,12 @@ async def claim(
 ) -> Tenure | None:
     """Become the notifier if nobody is; None: somebody else is it. One with channels replaces one that has none."""
     store_time, sent_at = StoreTime(clock), clock.now()
-    seen = await store.get(keys.notifier())
+    seen, left_ms, time = await _answers(store, ["GET", keys.notifier()], ["PTTL", keys.notifier()], ["TIME"])
     holder = _decoded(seen, Holder, keys.notifier())
-    if holder is not None and (holder.channels or not channels):
+    is_replaceable = holder is None or (channels > 0 and not holder.channels)
+    if not is_replaceable and 0 < left_ms <= TTL_S * 1000:
         return None
-    store_time.observe(await store.time_ms(keys.notifier()), sent_at=sent_at)
+    store_time.observe(_ms(time), sent_at=sent_at)
     ours = Holder(
         claim_id=uuid.uuid4().hex,
         instance_id=instance_id,
@@ -285,9 +296,23 @@ async def claim(
         channels=channels,
     )
     sent_at = clock.now()
-    outcome, store_us, *_ = await _lead(store, "claim", ours, replaces=seen or b"")
+    outcome, store_us, *_ = await _lead(store, "claim", ours, replaces=(seen or b"") if is_replaceable else b"")
     store_time.observe(int(store_us) / 1000, sent_at=sent_at)
     return Tenure(store, ours, clock=clock, store_time=store_time, sent_at=sent_at) if outcome == b"LEADING" else None
+
+
+def _hindered(obstacle: UnreadableKey | StoreRefused) -> tuple[str, str]:
+    """What keeps every server from being the notifier, and what to do; alerts then go on by themselves."""
+    if isinstance(obstacle, UnreadableKey):
+        return (
+            f"No alerts are being sent: key {obstacle.key} holds something that is not the notifier's "
+            f"({obstacle.reason}).",
+            f"If nobody needs it, delete it with `redis-cli DEL {obstacle.key}`; what happened meanwhile is told then.",
+        )
+    return (
+        f"No alerts are being sent: the store takes no writes ({obstacle.reason}).",
+        "What happened meanwhile is told when it does again; `perseus doctor` says what is wrong with it.",
+    )
 
 
 def _reasons(channels: Sequence[ChannelHealth]) -> str:
@@ -326,22 +351,50 @@ def _listed(names: Sequence[str]) -> str:
 
 
 async def _lead(store: Store, what: str, holder: Holder, *, replaces: bytes = b"") -> list[bytes]:
-    return await store.run(
-        scripts.LEAD,
-        keys=[keys.notifier(), keys.notifier_cursor()],
-        args=[what, holder.claim_id, TTL_S, msgspec.json.encode(holder), replaces],
-    )
+    return await _run(store, scripts.LEAD, [what, holder.claim_id, TTL_S, msgspec.json.encode(holder), replaces])
 
 
-def _decoded(raw: bytes | None, kind: type[_Payload], key: str) -> _Payload | None:
+async def _run(store: Store, script: Script, args: Sequence[str | bytes | int]) -> list[Any]:
+    """Run a script on lease and memory. Both look at the lease without failing over its type."""
+    try:
+        return await store.run(script, keys=[keys.notifier(), keys.notifier_cursor()], args=args)
+    except UnreadableKey as error:
+        raise _unreadable(keys.notifier_cursor(), error.reason) from error
+
+
+async def _answers(store: Store, *commands: Command) -> list[Any]:
+    """Replies to commands about lease or memory. Raises: what stands in the place of one."""
+    replies = await store.pipeline(*commands)
+    for command, reply in zip(commands, replies, strict=True):
+        if isinstance(reply, UnreadableKey):
+            raise _unreadable(str(command[1]), reply.reason) from reply
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+def _decoded(raw: bytes | Exception | None, kind: type[_Payload], key: str) -> _Payload | None:
     if raw is None:
         return None
+    if isinstance(raw, UnreadableKey):
+        raise _unreadable(key, raw.reason) from raw
+    if isinstance(raw, Exception):
+        raise raw
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnreadableKey(
-            f"Key {key} holds something that is not the notifier's: {error}. It was left untouched; if nobody "
-            f"needs it, delete it with `redis-cli DEL {key}`.",
-            key=key,
-            reason=str(error),
-        ) from error
+        raise _unreadable(key, str(error)) from error
+
+
+def _unreadable(key: str, reason: str) -> UnreadableKey:
+    return UnreadableKey(
+        f"Key {key} holds something that is not the notifier's: {reason}. It was left untouched; if nobody "
+        f"needs it, delete it with `redis-cli DEL {key}`.",
+        key=key,
+        reason=reason,
+    )
+
+
+def _ms(time: Sequence[bytes]) -> int:
+    """A reply to TIME in Unix ms."""
+    return int(time[0]) * 1000 + int(time[1]) // 1000

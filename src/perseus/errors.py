@@ -135,7 +135,12 @@ class StoreUnavailable(PerseusError):
 
 
 class StoreRefused(StoreUnavailable):
-    """The store answered with an error (out of memory, read-only, loading, no quorum) and did nothing."""
+    """The store answered with an error (out of memory, read-only, loading, no quorum) and did nothing.
+
+    `reason` is what it answered.
+    """
+
+    reason: str = ""
 
 
 class NotReplicated(StoreUnavailable):

@@ -90,6 +90,11 @@ def notifier_requests() -> str:
     return f"{{{notifier()}}}:requests"
 
 
+def notifier_probe() -> str:
+    """No key, and never one: whoever wants to know whether the store takes writes tries to replace it."""
+    return f"{{{notifier()}}}:probe"
+
+
 class Declared(NamedTuple):
     """One kind of key: which names it has, its Redis type and whether it carries a TTL."""
 

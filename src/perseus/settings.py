@@ -83,6 +83,11 @@ class Settings:
         return self.store_url == EMBEDDED
 
     @property
+    def has_own_database(self) -> bool:
+        """Whether the database is the file in DATA_DIR."""
+        return self.database_url == sqlite_url(database_file(self.data_dir))
+
+    @property
     def is_simulated(self) -> bool:
         """Whether these are the settings of a simulated network."""
         return self.sources.get("STORE_URL") == SIMULATED

@@ -66,7 +66,8 @@ def test_status_loads_little_and_asks_little(proxy: FaultProxy, data_dir: Path) 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.splitlines()[-1].split() == ["LOADED", "redis", "asyncio"]
     assert "never started" in done.stdout
-    assert 1 <= proxy.requests.chunks <= 2, "one question for the exchanges, one for the alerts"
+    # for the exchanges, for the alerts, and as nobody tells them: whether the store takes writes
+    assert 1 <= proxy.requests.chunks <= 3
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from perseus.database.migration import take_back
 from perseus.store import Store
 from tests.cli.terminal import Terminal
 from tests.database.people import HOUR, outage
-from tests.support.notifying import channel, leading
+from tests.support.notifying import channel, leading, say
 from tests.support.processes import run_perseus
 from tests.support.servers import Server, StoreServer
 
@@ -190,14 +190,21 @@ async def test_status_ends_with_whether_anybody_is_told(valkey: Server, store: S
 
 @pytest.mark.foreign_keys
 def test_status_shows_the_cards_where_alerts_cannot_be_told(valkey: Server, data_dir: Path) -> None:
-    """One unreadable key must not hide the network."""
+    """One key that is another's, or that this user may not read, must not hide the network."""
     valkey.call("SET", keys.notifier(), "gibberish", "EX", 60)
     done = run_perseus("status", data_dir=data_dir, store_url=valkey.url)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "3 never started" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("Whether alerts are being sent cannot be told: ")
-    done = run_perseus("status", "--json", data_dir=data_dir, store_url=valkey.url)
-    assert json.loads(done.stdout)["alerts"] is None
+    assert (done.returncode, done.stderr, "3 never started" in done.stdout) == (0, "", True)
+    assert done.stdout.splitlines()[-1].startswith(f"No alerts are being sent: key {keys.notifier()} holds something")
+    valkey.call("ACL", "SETUSER", "narrow", "on", ">secret", "+@all", "~{*", "~exchange:*", "~logs:*")
+    try:
+        narrow = valkey.url_for("narrow", "secret")
+        done = run_perseus("status", data_dir=data_dir, store_url=narrow)
+        assert (done.returncode, done.stderr, "3 never started" in done.stdout) == (0, "", True)
+        assert done.stdout.splitlines()[-1].startswith("Whether alerts are being sent cannot be told: ")
+        done = run_perseus("status", "--json", data_dir=data_dir, store_url=narrow)
+        assert json.loads(done.stdout)["alerts"] is None
+    finally:
+        valkey.call("ACL", "DELUSER", "narrow")
 
 
 async def test_watch_says_when_alerts_end(valkey: Server, store: Store, data_dir: Path) -> None:
@@ -241,4 +248,27 @@ async def test_doctor_has_a_row_for_alerts(valkey: Server, store: Store, data_di
     assert found["says"] == "Alerts are sent to ops, but not to boss: Who are you? No. Never (401)."
     assert (found["severity"], found["fix"].startswith("Make a new webhook for boss")) == ("warn", True)
     await store.pipeline(["SET", keys.notifier(), "[]", "EX", 60])
-    assert (await alerts())["severity"] == "unknown"
+    found = await alerts()
+    assert (found["severity"], f"`redis-cli DEL {keys.notifier()}`" in found["fix"]) == ("warn", True)
+
+
+async def test_what_the_notifier_cannot_do_besides_is_said(valkey: Server, store: Store, data_dir: Path) -> None:
+    """Every channel works, and still the record of incidents is not kept: only the page said so."""
+
+    async def said(*args: str) -> str:
+        settings = {"STORE_URL": valkey.url}
+        done = await asyncio.to_thread(run_perseus, *args, data_dir=data_dir, settings=settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    async with leading(store, channel()) as tenure:
+        await say(tenure, [channel()], trouble="Incidents are not recorded: the database is full")
+        text = await said("status")
+        findings = json.loads(await said("doctor", "--json"))["findings"]
+        await say(tenure, [channel("ops", "dead", reason="404")], trouble="Incidents are not recorded: it is full.")
+        both = await said("status")
+    assert text.splitlines()[-1] == "Incidents are not recorded: the database is full."
+    (found,) = [each for each in findings if each["name"] == "notifier"]
+    assert (found["severity"], found["says"]) == ("warn", "Incidents are not recorded: the database is full.")
+    assert "the log of the web server on fra-2" in found["fix"]
+    assert re.fullmatch(r"No alerts are being sent: .* Incidents are not recorded: it is full\.", both.splitlines()[-1])

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +21,6 @@ from tests.support.servers import Server
 from tests.support.system import free_port
 from tests.support.waiting import wait_until, wait_until_async
 
-ENDS_WITHIN_S = 6.0
 INSTANCES = "network.getInstances"
 LOG = "network.getActivityLog"  # the store is read when it is asked for, so a paused one keeps it waiting
 Serve = Callable[..., PerseusProcess]
@@ -94,11 +92,9 @@ async def ready(http: aiohttp.ClientSession, url: str) -> tuple[int, Any]:
         return response.status, await response.json()
 
 
-async def ended(process: PerseusProcess) -> tuple[int, float]:
-    """Its exit code, and for how long it was waited for."""
-    started = time.monotonic()
-    code = await asyncio.to_thread(process.wait_exit)
-    return code, time.monotonic() - started
+async def ended(process: PerseusProcess) -> int:
+    """Its exit code, when it has ended."""
+    return await asyncio.to_thread(process.wait_exit)
 
 
 # -- the end --------------------------------------------------------------------------------------------------------
@@ -124,9 +120,9 @@ async def test_end_under_load_completes_what_was_asked(
         readiness, asking = asyncio.create_task(ready(http, url)), asyncio.create_task(asked(http, url, LOG))
         await asyncio.sleep(0.3)  # they are under way: an answer needs the store
         process.process.send_signal(signal.SIGTERM)
-        code, took_s = await ended(process)
+        code = await ended(process)  # the stream and the socket are still open
         store.resume()
-        assert (code, took_s < ENDS_WITHIN_S) == (0, True), f"{took_s:.1f} s\n{process.output}"
+        assert code == 0, process.output
         assert await readiness == (503, {"store": "unavailable", "database": "ok"})
         status, answer = await asking
         assert (status, answer["error"]["data"]["code"]) == (503, "SERVICE_UNAVAILABLE")
@@ -153,8 +149,7 @@ async def test_second_signal_ends_it_at_once(
         await asyncio.sleep(0.3)
         assert process.is_running, "there was an answer to wait for"
         process.process.send_signal(number)
-        code, _ = await ended(process)
-        assert code in (-number, 130)
+        assert await ended(process) in (-number, 130)
         with pytest.raises(aiohttp.ClientError):  # the answer was not waited for
             await slow
     finally:
@@ -254,7 +249,7 @@ async def test_store_that_is_away_at_the_start_is_waited_for(
         return (await ready(http, url))[0] == 200
 
     await wait_until_async(is_back, description="it answers", timeout=15)
-    await wait_until_async(is_ready, description="it says so", timeout=3)
+    await wait_until_async(is_ready, description="it says so")
 
 
 def test_database_that_is_away_at_the_start_is_2(valkey: Server, data_dir: Path) -> None:

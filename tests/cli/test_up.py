@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -20,7 +22,7 @@ from tests.support.servers import Server
 from tests.support.trials import FeedProcess
 from tests.support.waiting import wait_until
 
-UP = ("up", "--simulate", "--symbols", "2")
+UP = ("up", "--simulate", "--symbols", "2", "--port", "0")
 
 
 @pytest.fixture
@@ -69,7 +71,11 @@ def instance_pid(process: PerseusProcess, exchange: str = "binance") -> int:
 def test_network_serves_and_a_killed_instance_is_started_again_by_hand(up: PerseusProcess, data_dir: Path) -> None:
     """The README's tour: candles arrive, a kill is noticed and on record once, a person brings it back."""
     assert "No adapter yet, not started: coinbase, kraken" in up.output
-    assert "No alerts are sent from here: PERSEUS_DISCORD_WEBHOOK_URLS is not set" in up.output
+    wait_until(
+        lambda: "No alerts are being sent: no Discord webhook is set on host-a. " in up.output,
+        description="the view says that nobody is told",
+    )
+    assert "no notifier runs" not in up.output
     wait_until(lambda: "binance: active · 2 symbols" in up.output, description="the view says so")
     minute = json.loads(perseus(data_dir, "candles", "binance", "BTC-USDT", "--last", "100", "--json").stdout)
     assert sum(candle["isClosed"] for candle in minute["candles"]) >= 60
@@ -108,7 +114,7 @@ def test_network_of_two_with_a_webhook(data_dir: Path) -> None:
     with PerseusProcess(*both, data_dir=data_dir, settings=settings) as up:
         active = ("binance: active", "binance_us: active")
         wait_until(lambda: all(word in up.output for word in active), description="both are active", timeout=45)
-        assert "No alerts are sent from here" not in up.output
+        assert "No alerts" not in up.output
         assert "Z binance_us is inactive in the database, so pages, counts and alerts leave it out. " in up.output
         assert "`perseus exchanges enable binance_us --simulated`" in up.output
         assert "Z binance is inactive" not in up.output
@@ -178,6 +184,39 @@ def test_simulated_data_is_kept_apart_from_real_data(up: PerseusProcess, data_di
     assert up.is_running
 
 
+def test_data_of_a_simulated_network_is_known_as_such_ever_after(up: PerseusProcess, data_dir: Path) -> None:
+    """Whoever names its directory later must not take what is there for real, nor add real candles to it."""
+    home = ("--data-dir", str(data_dir / "simulated"))
+    assert perseus(data_dir, "status", *home).stdout.startswith("Simulated: All is well · 1 active")
+    assert perseus(data_dir, "log", *home).stderr == f"The network in {data_dir / 'simulated'} is simulated.\n"
+    assert up.stop_signal(signal.SIGINT) == 0
+    refused = perseus(data_dir, "run", "binance", *home)
+    assert (refused.returncode, "would mix with simulated ones" in refused.stderr) == (78, True)
+    with PerseusProcess("serve", "--port", "0", *home, data_dir=data_dir, settings=QUICK) as web:
+        said = wait_until(
+            lambda: re.search(r"serving +simulated=True +url=(http://\S+)\n", web.output), description="it serves"
+        )
+        assert said is not None
+        with urllib.request.urlopen(f"{said[1]}/login", timeout=10) as page:
+            assert b"<p>Simulated network</p>" in page.read()
+        assert perseus(data_dir, "status", *home).stdout.startswith("Simulated: ")
+
+
+def test_link_made_beside_it_leads_to_its_port(up: PerseusProcess, data_dir: Path) -> None:
+    """Which port it has is known on this machine; the default one led a newcomer to nobody, or to somebody else."""
+    opened = re.search(r"Open (http://\S+)/login", up.output)
+    assert opened is not None
+    made = perseus(data_dir, "admins", "link", "owner@localhost")
+    assert made.stdout.startswith(f"{opened[1]}/login?token=")
+    assert "port" not in made.stderr
+    elsewhere = {"DATABASE_URL": f"sqlite:///{data_dir / 'other.db'}"}
+    run_perseus("admins", "add", "owner@localhost", data_dir=data_dir, settings=elsewhere)
+    made = run_perseus("admins", "link", "owner@localhost", data_dir=data_dir, settings=elsewhere)
+    assert made.stdout.startswith("http://127.0.0.1:8777/login?token=")
+    with urllib.request.urlopen(opened[1] + "/healthz", timeout=10) as answer:
+        assert answer.status == 200
+
+
 def test_second_instance_of_the_network_is_refused_with_3(up: PerseusProcess, data_dir: Path) -> None:
     """Exactly one live instance: also on the same host, with the same data directory."""
     done = perseus(data_dir, "run", "binance", "--symbols", "2")
@@ -211,6 +250,7 @@ def test_terminal_shows_cards_and_how_to_end_it(data_dir: Path) -> None:
     """On a terminal the view is redrawn in place."""
     environment = {f"PERSEUS_{name}": text for name, text in QUICK.items()} | {"PERSEUS_PUBLIC_IP_URLS": "off"}
     with Terminal(*UP, directory=data_dir, environment=environment) as terminal:
-        terminal.wait_for("All is well · 1 active", timeout=45)
+        terminal.wait_for("Simulated: All is well · 1 active · 2 never started", timeout=45)
+        terminal.wait_for("No alerts are being sent: no Discord webhook is set")
         assert "Ctrl-C stops everything" in terminal.seen
         assert terminal.interrupt() == 0

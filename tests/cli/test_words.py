@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from perseus.cli.live import summary
+from perseus.cli.status import exit_code
 from perseus.cli.words import block, duration, headline, progress, since
 from perseus.errors import UnreadableKey
 from perseus.model import WarmupProgress
@@ -111,3 +112,15 @@ def test_headline_answers_whether_anything_is_wrong() -> None:
     assert headline([active], observed_ms=NOW_MS).startswith("All is well · 1 active · ")
     assert headline([never], observed_ms=NOW_MS).startswith("Nothing is running · 1 never started · ")
     assert headline([], observed_ms=NOW_MS).startswith("Nothing is running · observed")
+
+
+def test_exchange_that_is_switched_off_is_shown_but_not_counted() -> None:
+    """The first line is the same in a terminal and in a browser, whose pages leave such an exchange out."""
+    served = card(last=payload(age_ms=250_000))
+    off = msgspec.structs.replace(served, exchange=msgspec.structs.replace(served.exchange, is_active=False))
+    assert headline([card(payload()), off], observed_ms=NOW_MS).startswith("All is well · 1 active · observed")
+    assert exit_code([card(payload()), off]) == 0
+    assert headline([off], observed_ms=NOW_MS).startswith("1 of 1 needs attention · binance offline")
+    assert exit_code([off]) == 1
+    assert "switched off in the database, so not counted" in lines(off)
+    assert "switched off" not in lines(card(payload()))

@@ -13,14 +13,14 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from perseus import keys
-from perseus.alerting import ChannelHealth, ChannelWord, Health, Holder, TestOutcome
+from perseus.alerting import TTL_S, ChannelHealth, ChannelWord, Health, Holder, TestOutcome
 from perseus.database import incidents, tables
 from perseus.database.audit import Actor
 from perseus.database.engine import open_database
 from perseus.database.incidents import IncidentRecord
 from perseus.notify.state import ANNOUNCED
 from tests.e2e.records import HOUR, ago, id_of
-from tests.e2e.site import Site, run_elsewhere
+from tests.e2e.site import STAND_IN, Site, run_elsewhere
 from tests.support.servers import Server
 
 DEAD = "Discord does not know this webhook: 404 Not Found (10015, Unknown Webhook)"
@@ -51,16 +51,11 @@ def dead_channel() -> ChannelHealth:
 
 
 def lead(store: Server, *channels: ChannelHealth, **health: Any) -> None:
-    """Be the notifier with these channels, so that the server under test is not: it has none, and gives way."""
-    holder = Holder(
-        claim_id="claim",
-        instance_id="notifier-1",
-        hostname="fra-alerts",
-        since=ago(4 * HOUR + 60),
-        version="0.5.0",
-        channels=len(channels),
-    )
-    store.call("SET", keys.notifier(), msgspec.json.encode(holder), "EX", round(HOUR))
+    """Be the notifier with these channels, so that the server under test is not: it has none, and gives way.
+
+    The site renews the lease.
+    """
+    store.call("SET", keys.notifier(), _holder(len(channels)), "EX", TTL_S)
     _say(store, *channels, **health)
 
 
@@ -74,7 +69,38 @@ def nobody_leads(store: Server) -> Iterator[None]:
     try:
         yield
     finally:
-        store.call("ACL", "SETUSER", "default", "allkeys")
+        _lead_again(store)
+
+
+@contextmanager
+def unreadable_alerts(store: Server) -> Iterator[None]:
+    """The server under test may not read who the notifier is in the block: then it cannot tell who is told."""
+    store.call("ACL", "SETUSER", "default", "resetkeys", "~{*", "~exchange:*", "~logs:*")
+    try:
+        yield
+    finally:
+        _lead_again(store)
+
+
+def _lead_again(store: Server) -> None:
+    """In one breath, else the server takes its turn, and ends the incidents of the next test as forgotten ones."""
+    with store.client() as client, client.pipeline(transaction=False) as at_once:
+        at_once.execute_command("ACL", "SETUSER", "default", "allkeys")
+        at_once.execute_command("SET", keys.notifier(), _holder(), "EX", TTL_S)
+        at_once.execute()
+
+
+def _holder(channels: int = 0) -> bytes:
+    """Who has the lease."""
+    holder = Holder(
+        claim_id=STAND_IN,
+        instance_id="notifier-1",
+        hostname="fra-alerts",
+        since=ago(4 * HOUR + 60),
+        version="0.5.0",
+        channels=channels,
+    )
+    return msgspec.json.encode(holder)
 
 
 def _say(store: Server, *channels: ChannelHealth, **health: Any) -> None:

@@ -1,8 +1,9 @@
-"""`python -m tests.e2e.first_paint`: how soon a browser that has never been here shows the network.
+"""`python -m tests.e2e.first_paint`: how soon a browser that has never been here shows the network, and its smoothness.
 
 Each load has an empty cache. Paint: first contentful paint, as the browser reports it. Cards: when the first card
 stands on the page, which takes the page's files, then the answer of the API. "Slow 4G, slow phone": 1.6 Mbit/s down,
-150 ms between question and answer, and a processor four times as slow, all as the browser emulates them.
+150 ms between question and answer, and a processor four times as slow, all as the browser emulates them. Busy: the
+longest that a page of 200 exchanges keeps the processor in one go, while seconds tick and an answer comes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, expect
 from tests.e2e.chromium import running_browser
 from tests.e2e.records import NAMES, write_everything
 from tests.e2e.site import Site, make_database
+from tests.e2e.test_many import MANY
 from tests.e2e.window import Window
 from tests.support.system import short_directory
 
@@ -22,6 +24,12 @@ LOADS = 15
 NOTE_CARDS = """new MutationObserver((_, self) => {
     if (document.querySelector('[data-exchange]')) { window.cardsAt = performance.now(); self.disconnect() }
 }).observe(document, { childList: true, subtree: true })"""
+LONGEST_TASK = """() => new Promise(done => {
+    let longest = 0;
+    new PerformanceObserver(list => { longest = Math.max(longest, ...list.getEntries().map(each => each.duration)) })
+        .observe({ type: 'longtask' });
+    setTimeout(() => done(longest), 6000);
+})"""
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
 SLOW = {"offline": False, "latency": 150, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 750e3 / 8}
 
@@ -34,7 +42,7 @@ class Load(NamedTuple):
 
 
 def main() -> None:
-    """Load the page many times, and print medians and the worst."""
+    """Load the page many times, and print medians and the worst; then watch a page with many exchanges."""
     with short_directory() as directory, running_browser() as browser:
         database = make_database(directory / "database", NAMES)
         with Site(database, directory / "site", fill=write_everything) as site:
@@ -45,6 +53,13 @@ def main() -> None:
                     ("cards", [each.cards for each in loads]),
                 ):
                     print(f"{name}: first {what} {statistics.median(times):.0f} ms, at worst {max(times):.0f} ms")
+        database = make_database(directory / "many", MANY)
+        with Site(database, directory / "crowded", fill=write_everything) as site:
+            window = Window(browser.new_context(storage_state=site.signed_in(browser)), site.url)
+            page = window.open()
+            expect(page.locator("[data-exchange]")).to_have_count(len(MANY))
+            print(f"{len(MANY)} exchanges: busy for {page.evaluate(LONGEST_TASK):.0f} ms in one go, at worst")
+            window.close()
 
 
 def load(browser: Browser, site: Site, *, is_slow: bool) -> Load:

@@ -77,7 +77,7 @@ def main() -> None:
             _take(browser, site, "network-light", color_scheme="light", **WIDE)
             _take(browser, site, "network-phone", color_scheme="dark", **SMALL)
             _take(browser, site, "exchange", "/network/bybit", color_scheme="light", **WIDE)
-            tall: dict[str, Any] = {"viewport": {"width": 1200, "height": 1340}}
+            tall: dict[str, Any] = {"viewport": {"width": 1200, "height": 1280}}
             _take(browser, site, "notifications", "/notifications", color_scheme="light", **tall)
             _take(browser, site, "blind", is_blind=True, color_scheme="light", **WIDE)
         with Site(database, directory / "states", fill=write_states_and_log) as site:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import redis
 from playwright.sync_api import Browser, BrowserContext, StorageState
 
+from perseus import keys
+from perseus.alerting import RENEW_EVERY_S, TTL_S
 from perseus.database import admins, exchanges, passwords
 from perseus.database.audit import Actor
 from perseus.database.engine import open_database
@@ -25,6 +30,11 @@ from tests.support.waiting import wait_until
 ADMIN = "ada@example.org"
 VIEWER = "vera@example.org"
 PASSWORD = "correct horse battery staple"
+STAND_IN = "stand-in"  # the claim of a test that is the notifier
+_RENEW = f"""
+local raw = redis.call('GET', KEYS[1])
+if raw and string.find(raw, '"claimId":"{STAND_IN}"', 1, true) then redis.call('EXPIRE', KEYS[1], {TTL_S}) end
+"""
 _BY = Actor(name="test@here")
 T = TypeVar("T")
 
@@ -84,6 +94,8 @@ class Site:
             settings={"RATE_LIMIT": "off", **(settings or {})},
         )
         self._signed_in: dict[str, StorageState] = {}
+        self._is_over = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="notifier's lease", daemon=True)
 
     @property
     def url(self) -> str:
@@ -116,13 +128,26 @@ class Site:
 
     def __enter__(self) -> Self:
         self.store.start()
-        if self._fill:
-            self._fill(self.store)
-        return self.start()
+        self._renewing.start()
+        try:
+            if self._fill:
+                self._fill(self.store)
+            return self.start()
+        except BaseException:  # nobody leaves what was not entered: both would go on running
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._renewing.join()
         self._process.end()
         self.store.kill()
+
+    def _renew(self) -> None:
+        """Keep the notifier's lease while a test holds it, as whoever holds it does."""
+        while not self._is_over.wait(RENEW_EVERY_S / 2):
+            with suppress(redis.RedisError):  # a test has the store away, or forbids it
+                self.store.call("EVAL", _RENEW, 1, keys.notifier())
 
     def _is_ready(self) -> bool:
         assert self._process.is_running, self._process.output

@@ -232,4 +232,4 @@ def test_reader_is_not_moved_by_what_arrives(opened: Window, shared: Site) -> No
     box = top.bounding_box()
     log(shared.store, "binance", error="somewhere above")
     expect(page.get_by_role("button", name="1 new, click to show")).to_be_visible()
-    wait_until(lambda: top.bounding_box() == box, description="it is where it was", timeout=2)
+    wait_until(lambda: top.bounding_box() == box, description="it is where it was")

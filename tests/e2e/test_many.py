@@ -17,13 +17,6 @@ from tests.support.system import short_directory
 
 Windows = Callable[..., Window]
 MANY = (*NAMES, *(f"venue-{n:03}" for n in range(200 - len(NAMES))))
-# The longest the page was busy in one go, ms, while an answer came and several seconds ticked
-LONGEST_TASK = """() => new Promise(done => {
-    let longest = 0;
-    new PerformanceObserver(list => { longest = Math.max(longest, ...list.getEntries().map(each => each.duration)) })
-        .observe({ type: 'longtask' });
-    setTimeout(() => done(longest), 6000);
-})"""
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +37,8 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-def test_two_hundred_exchanges_are_rows_that_stay_smooth(crowded: Site, window: Windows) -> None:
-    """More than a dozen are rows with the same facts; a second of everything ticking leaves the page idle."""
+def test_two_hundred_exchanges_are_rows(crowded: Site, window: Windows) -> None:
+    """More than a dozen cards would be leafed through: rows have the same facts."""
     page = window(crowded).open()
     expect(page.locator("[data-exchange]")).to_have_count(200)
     expect(page.locator(".rows-head")).to_contain_text("200 exchanges, worst first")
@@ -57,8 +50,6 @@ def test_two_hundred_exchanges_are_rows_that_stay_smooth(crowded: Site, window: 
     expect(first).to_contain_text("Incident, nobody has it")
     expect(page.locator(".incident-short")).to_have_count(1)
     assert_accessible(page, "rows")
-    busy_ms = page.evaluate(LONGEST_TASK)
-    assert busy_ms < 500, f"{busy_ms} ms in one go"
 
 
 def test_rows_fit_a_small_screen(crowded: Site, window: Windows) -> None:

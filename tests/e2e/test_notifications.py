@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -19,14 +20,16 @@ from tests.e2e.alerts import (
     channel,
     dead_channel,
     failing_channel,
+    incident,
     lead,
     nobody_leads,
     resolved,
+    unreadable_alerts,
     write_incidents,
 )
 from tests.e2e.records import ago
 from tests.e2e.site import VIEWER, Site
-from tests.e2e.window import Window, alerts_bar, bar, facts, look_until, of_channel
+from tests.e2e.window import PHONE, Window, alerts_bar, bar, facts, incident_of, look_until, of_channel
 from tests.support.waiting import wait_until
 
 Windows = Callable[..., Window]
@@ -34,18 +37,42 @@ STATUS = "**/trpc/*notify.getStatus*"
 SETTING = "PERSEUS_DISCORD_WEBHOOK_URLS=ops=https://"
 
 
-SILENCES: dict[str, tuple[Callable[[], Sequence[ChannelHealth]] | None, str, str]] = {
-    "no notifier": (None, "No alerts are being sent: no notifier runs", "perseus serve"),
-    "no channel": (tuple, "No alerts are being sent: no Discord webhook is set on fra-alerts", SETTING),
-    "all dead": (lambda: [dead_channel()], f"No alerts are being sent: every channel is dead (old: {DEAD})", SETTING),
-    "failing": (lambda: [failing_channel()], f"Alerts cannot be delivered at the moment: night: {FAILING}", "late"),
+class Silence(NamedTuple):
+    """Why nobody is told: the channels (None: no notifier), what the line says, and what the page tells to do."""
+
+    channels: Callable[[], Sequence[ChannelHealth]] | None
+    says: str
+    reason: str
+    to_do: str
+
+
+SILENCES: dict[str, Silence] = {
+    "no notifier": Silence(None, "No alerts are being sent: no notifier runs", "No notifier runs.", "perseus serve"),
+    "no channel": Silence(
+        tuple,
+        "No alerts are being sent: no Discord webhook is set on fra-alerts",
+        "No Discord webhook is set on fra-alerts. Set PERSEUS_DISCORD_WEBHOOK_URLS",
+        SETTING,
+    ),
+    "all dead": Silence(
+        lambda: [dead_channel()],
+        f"No alerts are being sent: every channel is dead (old: {DEAD})",
+        f"Every channel is dead (old: {DEAD}). Make a new webhook",
+        SETTING,
+    ),
+    "failing": Silence(
+        lambda: [failing_channel()],
+        f"Alerts cannot be delivered at the moment: night: {FAILING}",
+        "Messages for night are kept",
+        "late",
+    ),
 }
 
 
 @pytest.mark.parametrize("reason", SILENCES)
 def test_page_warns_while_nobody_would_be_told(alerted: Site, window: Windows, reason: str) -> None:
     """Who relies on alerts that do not come learns it from the page they look at; with why and what to do."""
-    channels, says, to_do = SILENCES[reason]
+    channels, says, why, to_do = SILENCES[reason]
     page = window(alerted).open()
     with nobody_leads(alerted.store) if channels is None else nullcontext():
         if channels is not None:
@@ -56,11 +83,23 @@ def test_page_warns_while_nobody_would_be_told(alerted: Site, window: Windows, r
         expect(alerts_bar(page)).to_have_count(0)
         verdict = "Alerts do not get through" if reason == "failing" else "No alerts are being sent"
         expect(page.locator(".sentence-verdict")).to_have_text(verdict)
-        expect(page.locator(".silence")).to_contain_text(says)
+        expect(page.locator(".silence")).to_contain_text(why)
         expect(page.locator(".silence")).to_contain_text(to_do)
     lead(alerted.store, channel())
     look_until(page, page.locator(".silence").is_hidden, "all is well")
     expect(page.locator(".sentence-verdict")).to_have_text("Alerts are being sent")
+
+
+def test_what_keeps_every_server_from_telling_is_said(alerted: Site, window: Windows) -> None:
+    """Whoever was told to set a webhook then would set it in vain."""
+    alerted.store.call("SET", keys.notifier_cursor(), "not ours", "EX", 60)
+    page = window(alerted).open("/notifications")
+    silence = page.locator(".silence")
+    look_until(page, silence.is_visible, "nobody is told")
+    expect(silence).to_contain_text("holds something that is not the notifier's")
+    expect(silence).to_contain_text(f"redis-cli DEL {keys.notifier_cursor()}")
+    expect(silence).not_to_contain_text("PERSEUS_DISCORD_WEBHOOK_URLS")
+    alerted.store.call("DEL", keys.notifier_cursor())
 
 
 def test_warning_comes_and_goes_by_itself(alerted: Site, window: Windows) -> None:
@@ -112,15 +151,14 @@ def test_status_that_cannot_be_had_is_said_to_be_unknown(alerted: Site, window: 
     opened = window(alerted)
     page = opened.open("/notifications")
     expect(of_channel(page, "ops")).to_have_attribute("data-state", "ok")
-    alerted.store.call("DEL", keys.notifier_cursor())
-    alerted.store.call("HSET", keys.notifier_cursor(), "health", "{not ours")
-    unknown = page.locator('[data-channel="ops"][data-state=unknown]')
-    look_until(page, unknown.is_visible, "nobody can tell")
-    expect(page.locator(".sentence-verdict")).to_have_text("Nobody can tell right now whether alerts are sent")
-    expect(of_channel(page, "ops")).to_contain_text("When last seen: Works")
-    opened.open()
-    expect(alerts_bar(page)).to_contain_text("Whether alerts are being sent is not known")
-    expect(page.locator("[data-health=active]").first).to_be_visible()
+    with unreadable_alerts(alerted.store):
+        unknown = page.locator('[data-channel="ops"][data-state=unknown]')
+        look_until(page, unknown.is_visible, "nobody can tell")
+        expect(page.locator(".sentence-verdict")).to_have_text("Nobody can tell right now whether alerts are sent")
+        expect(of_channel(page, "ops")).to_contain_text("When last seen: Works")
+        opened.open()
+        expect(alerts_bar(page)).to_contain_text("Whether alerts are being sent is not known")
+        expect(page.locator("[data-health=active]").first).to_be_visible()
 
 
 def test_every_channel_says_how_it_is(alerted: Site, window: Windows) -> None:
@@ -150,14 +188,27 @@ def test_page_says_who_tells_and_of_what(alerted: Site, window: Windows) -> None
     """Which server, since when; what is announced and what somebody switched off."""
     lead(alerted.store, channel(), announced=("offline", "recovered"), trouble="The database cannot be written.")
     page = window(alerted).open("/notifications")
-    told = page.locator(".report")
-    look_until(page, told.get_by_text("The database cannot be written.").is_visible, "trouble is told")
-    found = facts(told)
+    trouble = page.locator(".alerts-line").get_by_text("The database cannot be written.")
+    look_until(page, trouble.is_visible, "trouble is told")
+    found = facts(page.locator(".report"))
     assert found["Notifier"] == "fra-alerts"
     assert re.match(r"4h 1m ago · ", found["Since"])
     assert found["Version"] == "0.5.0"
     assert found["Announced"] == "outages, recoveries"
     assert found["Not announced"].startswith("starts, stops, lost leases, promotions, handoffs, errors;")
+
+
+def test_page_begins_with_what_somebody_must_act_on(alerted: Site, window: Windows) -> None:
+    """On a phone at night: first whether anybody is told, then what is open, then the channels that take nothing."""
+    lead(alerted.store, channel(), channel("new", "unused"), dead_channel(), failing_channel())
+    write_incidents(alerted, incident())
+    page = window(alerted, **PHONE).open("/notifications")
+    look_until(page, incident_of(page, "kraken").is_visible, "the incident is shown")
+    headings = page.locator("main h2").all_inner_texts()
+    assert headings == ["Open incidents (1)", "Channels", "Who tells, and of what", "Resolved"]
+    shown = page.locator("[data-channel]").evaluate_all("cards => cards.map(card => card.dataset.channel)")
+    assert shown == ["old", "night", "ops", "new"]
+    expect(page.get_by_text(DEAD)).to_have_count(1)  # said once
 
 
 OUTCOMES = {

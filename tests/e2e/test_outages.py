@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import redis
 from playwright.sync_api import Browser, Page, expect
 
+from perseus import keys
+from perseus.model import exchange_named
+from perseus.store.embedded import url
 from tests.cli.conftest import QUICK
 from tests.e2e.records import STATES, publish, write_states
 from tests.e2e.site import Site
 from tests.e2e.window import Window, bar, card, facts, healths
-from tests.support.processes import PerseusProcess
+from tests.support.processes import PerseusProcess, run_perseus
 from tests.support.waiting import wait_until
 
 Windows = Callable[..., Window]
 ADMIN = {"ADMIN_EMAIL": "grace@example.org", "ADMIN_NAME": "Grace Hopper"}
 LEASE_S = 4.0
+SHOWN_WITHIN_S = 2.5  # UI-03 promises the moment the lease is due; the page asks a quarter of a second later
 
 
 class Network(NamedTuple):
@@ -34,9 +39,9 @@ class Network(NamedTuple):
 
 @pytest.fixture
 def network(browser: Browser, data_dir: Path) -> Iterator[Network]:
-    """A simulated network with an active exchange, shown to who used the link it printed."""
-    settings = QUICK | ADMIN
-    up = PerseusProcess("up", "binance", "--simulate", "--symbols", "2", data_dir=data_dir, settings=settings)
+    """A simulated network with an exchange that counts and one that does not, shown to who used the link it printed."""
+    both = ("up", "binance", "binance_us", "--simulate", "--symbols", "2")
+    up = PerseusProcess(*both, data_dir=data_dir, settings=QUICK | ADMIN)
     with up, browser.new_context() as context:
 
         def link() -> str | None:
@@ -46,6 +51,7 @@ def network(browser: Browser, data_dir: Path) -> Iterator[Network]:
 
         page = context.new_page()
         page.goto(wait_until(link, description="it prints a link", timeout=60) or "")
+        expect(page.locator("main")).to_contain_text("Simulated network")
         page.get_by_role("button", name="Sign in").click()
         expect(card(page, "binance")).to_have_attribute("data-health", "active", timeout=60_000)
         yield Network(up, page)
@@ -59,18 +65,29 @@ def pid_of_instance(up: PerseusProcess) -> int:
     raise AssertionError("no instance runs")
 
 
+def lease_left_s(up: PerseusProcess) -> float:
+    """How long the lease of Binance still runs."""
+    with redis.Redis.from_url(url(up.data_dir / "simulated")) as store:
+        return float(store.execute_command("PTTL", keys.status(exchange_named("binance").id))) / 1000
+
+
 def test_killed_instance_is_offline_when_its_lease_is_due(network: Network) -> None:
     """UI-03: not earlier, not later, and everything that was known of it stays. Then another one is stopped."""
     page = network.page
+    expect(page.get_by_role("banner").get_by_role("link", name="Perseus Simulated network")).to_be_visible()
+    first_line = "Simulated: All is well · 1 active · 2 never started · "
+    expect(page).to_have_title(re.compile(f"^{first_line}"))
+    assert run_perseus("status", data_dir=network.up.data_dir, settings=QUICK).stdout.startswith(first_line)
     found = card(page, "binance")
     before = facts(found)
     assert before["Admin"] == "Grace Hopper"
     pid = pid_of_instance(network.up)
-    killed_at = time.monotonic()
+    began, left_s = time.monotonic(), lease_left_s(network.up)
     os.kill(pid, signal.SIGKILL)
-    expect(found).to_have_attribute("data-health", "offline", timeout=10_000)
-    took_s = time.monotonic() - killed_at
-    assert LEASE_S - 1.5 <= took_s <= LEASE_S + 1.5, f"{took_s:.1f} s after the kill, with a lease of {LEASE_S} s"
+    expect(found).to_have_attribute("data-health", "offline", timeout=15_000)
+    took_s = time.monotonic() - began
+    assert left_s <= took_s, f"its lease still ran for {left_s - took_s:.1f} s"
+    assert took_s <= LEASE_S + SHOWN_WITHIN_S, f"it took {took_s:.1f} s"
     expect(found.locator(".badge")).to_have_text("Offline")
     expect(found.locator("[data-last-known]")).to_be_visible()
     after = facts(found)

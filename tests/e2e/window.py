@@ -86,13 +86,16 @@ def incident_of(page: Page, name: str) -> Locator:
 
 
 def look_until(page: Page, fact: Callable[[], bool], description: str) -> None:
-    """Let the page ask again and again until it shows a fact, as if the network was just back: not every 5 s only."""
+    """Let the page ask again and again until it shows a fact, as if the network was just back: not every 5 s only.
+
+    An answer that does not come is given up by the page after 8 s, and it asks no second time before.
+    """
 
     def looked() -> bool:
         page.evaluate("window.dispatchEvent(new Event('online'))")
         return fact()
 
-    wait_until(looked, description=description, every=0.2)
+    wait_until(looked, description=description, timeout=30, every=0.2)
 
 
 def healths(page: Page) -> dict[str, str]:

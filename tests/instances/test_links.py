@@ -176,7 +176,7 @@ async def test_a_connection_that_dies_while_its_successor_is_awaited_is_down_at_
         move_socket(adapters[0], to=url)
         await wait_until_async(has_come.is_set, description="the successor is awaited")
         await strike(simulator, "reset")
-        await wait_until_async(lambda: not link.is_up, description="it is down", timeout=3)
+        await wait_until_async(lambda: not link.is_up, description="it is down")
 
 
 async def test_a_url_that_has_worked_is_not_called_wrong_later(simulator: Simulator) -> None:

@@ -226,7 +226,7 @@ async def test_instance_starts_on_a_store_that_denies_info(start_server: StartSe
     began = time.monotonic()
     async with asyncio.timeout(15), holding(setup_at(server.url_for("narrow", "secret"), data_dir)) as me:
         assert me.holds
-        assert 4.0 <= time.monotonic() - began < 8.0
+        assert time.monotonic() - began >= 4.0
 
 
 # -- moments in between -----------------------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ def cancelled(served: Serving) -> None:
 ENDS = pytest.mark.parametrize("end", [signalled, cancelled])
 
 
-async def ended(served: Serving, *, within_s: float = 5.0) -> None:
-    """Wait for its end, by whichever of the two."""
+async def ended(served: Serving, *, within_s: float = run.ORDERLY_END_S - 2) -> None:
+    """Wait for its end, by whichever of the two; unless said otherwise without waiting for a feed in vain."""
     await asyncio.wait({served.task}, timeout=within_s)
     assert served.task.done(), f"it still runs after {within_s:g} s"
     if not served.task.cancelled():
@@ -203,7 +203,7 @@ async def test_feed_that_swallows_a_cancellation_ends_all_the_same(
     async with serving(setup_at(valkey.url, data_dir), deaf_once) as served:
         await served.reach(ACTIVE)
         end(served)
-        await ended(served, within_s=0.5 + 2)
+        await ended(served)
         assert_nothing_left()
     assert status_in(valkey) is None
 
@@ -218,12 +218,12 @@ async def test_end_while_a_claims_answer_is_under_way_gives_it_back(valkey: Serv
         async with serving(setup_at(network.url, data_dir)) as served:
             network.replies.delay = 0.2
             await wait_until_async(lambda: status_in(valkey), description="the claim has landed", every=0.005)
-            began = time.monotonic()
+            valkey.call("CONFIG", "RESETSTAT")
             end(served)
             await ended(served)
             assert_nothing_left()
             assert status_in(valkey) is None
-            assert time.monotonic() - began < 2.5, "else the key may just have expired"
+            assert b"expired_keys:0\r\n" in valkey.call("INFO", "stats"), "it was not given back, it ran out"
     assert last_in(valkey) is None, "it was never renewed, so it was never a tenure"
     assert entries_in(valkey) == []
 
@@ -324,7 +324,7 @@ async def test_end_while_the_store_is_away_is_bounded(valkey: Server, data_dir: 
             await served.reach(ACTIVE)
             network.requests.dropping = True
             served.shutdown.set()
-            await ended(served, within_s=12)
+            await ended(served, within_s=40)  # TimeoutStopSec in docs/deploy.md
             assert_nothing_left()
 
 
@@ -334,10 +334,12 @@ async def test_key_that_is_taken_away_again_and_again_is_no_reason_to_hurry(valk
     async with serving(setup, follow):
         await wait_until_async(lambda: logged(valkey, "state_transition"), description="it has begun to work")
         first = int(valkey.call("GET", EPOCH))
-        seen = {first}
-        until = time.monotonic() + 2.0
-        while time.monotonic() < until:
+        began, seen = time.monotonic(), {first}
+
+        def are_many() -> bool:
             valkey.call("DEL", "exchange:2:status")
             seen.add(int(valkey.call("GET", EPOCH)))
-            await asyncio.sleep(0.002)
-    assert 2 < len(seen) <= 3 + 2.0 / setup.timing.retry_s
+            return len(seen) > 10
+
+        await wait_until_async(are_many, description="it has claimed ten times", every=0.002)
+    assert time.monotonic() - began > (10 - 3) * setup.timing.retry_s

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from perseus import keys, lease
-from perseus.clock import SystemClock, iso
+from perseus.clock import Clock, SystemClock, iso
 from perseus.model import Exchange, exchange_named
 from perseus.network.changes import Change, Changes
 from perseus.network.exchange_list import ExchangeList, Load
@@ -26,8 +26,10 @@ BINANCE, KRAKEN = exchange_named("binance"), exchange_named("kraken")
 class Seen:
     """What a web server serves from: `snapshot`, `pages` and `changes`, as procedures find them in their context."""
 
-    def __init__(self, store: Store, *, load: Load | None = None, every_s: float = EVERY_S) -> None:
-        clock = SystemClock()
+    def __init__(
+        self, store: Store, *, load: Load | None = None, every_s: float = EVERY_S, clock: Clock | None = None
+    ) -> None:
+        clock = clock or SystemClock()
         self.snapshot = Snapshot(store, exchanges=ExchangeList(load, clock=clock), clock=clock, every_s=every_s)
         self.pages = SharedPages(store, snapshot=self.snapshot, clock=clock)
         self.changes = Changes(self.snapshot)
@@ -43,9 +45,11 @@ class Seen:
 
 
 @asynccontextmanager
-async def seeing(store: Store, *, load: Load | None = None, every_s: float = EVERY_S) -> AsyncIterator[Seen]:
+async def seeing(
+    store: Store, *, load: Load | None = None, every_s: float = EVERY_S, clock: Clock | None = None
+) -> AsyncIterator[Seen]:
     """A snapshot that reads while the block runs."""
-    seen = Seen(store, load=load, every_s=every_s)
+    seen = Seen(store, load=load, every_s=every_s, clock=clock)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(seen.snapshot.run())
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,9 +12,10 @@ from perseus import keys
 from perseus.errors import BadInput, NotCurrent, UnknownExchange
 from perseus.network import shared_pages
 from perseus.network.feed import Wanted
-from perseus.network.shared_pages import PageAsked
+from perseus.network.shared_pages import SHARED_FOR_S, PageAsked
 from perseus.store import Store
 from tests.network.seeing import seeing
+from tests.support.clocks import JumpingClock
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Server
 from tests.support.waiting import wait_until_async
@@ -31,17 +31,14 @@ def events(page: bytes) -> list[str]:
     return [entry["event"] for entry in json.loads(page)["entries"]]
 
 
-async def test_page_is_a_second_old_at_most(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_page_is_a_second_old_at_most(store: Store) -> None:
     """Shared, but never for so long that a poller would miss what happened."""
-    monkeypatch.setattr(shared_pages, "SHARED_FOR_S", 0.1)
-    async with seeing(store) as seen:
+    clock = JumpingClock()
+    async with seeing(store, clock=clock) as seen:
         assert events(await seen.pages.page(PageAsked())) == []
         await append(store, "a")
-
-        async def is_there() -> bool:
-            return events(await seen.pages.page(PageAsked())) == ["a"]
-
-        await wait_until_async(is_there, description="the entry is shown", timeout=1)
+        clock.jump(SHARED_FOR_S)
+        assert events(await seen.pages.page(PageAsked())) == ["a"]
 
 
 async def test_reader_that_leaves_lets_the_others_have_their_page(
@@ -60,20 +57,20 @@ async def test_reader_that_leaves_lets_the_others_have_their_page(
     assert [events(answer) for answer in answers[1:] if isinstance(answer, bytes)] == [["a"], ["a"]]
 
 
-async def test_clients_of_a_slow_store_share_a_reading(
-    proxy: FaultProxy, connect: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_clients_of_a_slow_store_share_a_reading(proxy: FaultProxy, connect: Callable[..., Store]) -> None:
     """A reading that took longer than it is kept for is good enough for all who waited for it: else they queue up."""
-    monkeypatch.setattr(shared_pages, "SHARED_FOR_S", 0.1)
-    async with seeing(connect(proxy.url)) as seen:
+    clock = JumpingClock()
+    async with seeing(connect(proxy.url), every_s=60.0, clock=clock) as seen:  # only pages read logs
         await seen.cards()
         await append(connect(proxy.url), "a")
-        proxy.replies.delay = 0.1  # of two answers
-        started = time.monotonic()
-        answers = await asyncio.gather(*(seen.pages.page(PageAsked()) for _ in range(10)))
-        took = time.monotonic() - started
+        proxy.hold_requests(containing=b"XREVRANGE")
+        asking = [asyncio.create_task(seen.pages.page(PageAsked())) for _ in range(10)]
+        await wait_until_async(lambda: proxy.held_requests == 1, description="the reading waits for the store")
+        clock.jump(2 * SHARED_FOR_S)
+        proxy.release()
+        answers = await asyncio.gather(*asking)
     assert [events(answer) for answer in answers] == [["a"]] * 10
-    assert took < 1.0
+    assert all(answer is answers[0] for answer in answers), "it was read more than once"
 
 
 async def test_failure_reaches_everyone_and_is_not_kept(proxy: FaultProxy, connect: Callable[..., Store]) -> None:
@@ -118,7 +115,7 @@ async def test_wrong_asking_is_refused_without_reading(proxy: FaultProxy, connec
 
 async def test_searches_take_turns(proxy: FaultProxy, connect: Callable[..., Store]) -> None:
     """Twenty different ones at once must not add up to one long pause for everybody else; a plain page passes by."""
-    async with seeing(connect(proxy.url)) as seen:
+    async with seeing(connect(proxy.url), every_s=60.0) as seen:  # only pages read logs
         await seen.cards()
         await append(connect(proxy.url), "a")
         proxy.hold_requests(containing=b"XREVRANGE")

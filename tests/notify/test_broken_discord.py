@@ -40,21 +40,21 @@ def trouble(form: str) -> Test:
 
 def global_limit(form: str) -> Test:
     """The test that every webhook is held."""
-    return lambda both: tests.test_global_limit_holds_every_webhook(both, form)
+    return lambda _: tests.test_global_limit_holds_every_webhook(form)
 
 
-async def own_limit(both: Both) -> None:
-    """A 429 of one webhook, kept by it alone."""
-    await tests.test_limit_of_one_webhook_is_kept_by_it_alone(both, "limited")
+async def own_limit(_: Both) -> None:
+    """A 429 of one webhook, kept by it alone. That test brings its own Discord."""
+    await tests.test_limit_of_one_webhook_is_kept_by_it_alone("limited")
 
 
-async def shared_limit(both: Both) -> None:
+async def shared_limit(_: Both) -> None:
     """One that the headers do not tell in other words."""
-    await tests.test_limit_of_one_webhook_is_kept_by_it_alone(both, "limited_shared")
+    await tests.test_limit_of_one_webhook_is_kept_by_it_alone("limited_shared")
 
 
 async def isolation(_: Both) -> None:
-    """That test brings its own Discord."""
+    """That one, too."""
     await tests.test_trouble_of_one_webhook_never_delays_another()
 
 

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from perseus import alerting, keys
 from perseus.alerting import Tenure
-from perseus.notify import delivery, logs, notifier, turn
-from perseus.notify.keeping import Keeping, Kept, Ours, recalled
+from perseus.errors import PerseusError
+from perseus.notify import delivery, logs, notifier, passing, queue, turn
+from perseus.notify.keeping import Keeping, Kept, Ours, TenureOver, recalled
 from perseus.notify.lasting import Lasting
+from perseus.notify.logs import Logs
 from perseus.notify.state import Memory
 from perseus.store import Store, scripts
 from tests import test_alerting
-from tests.notify import test_notifier, test_notifier_hardship
+from tests.notify import test_notifier, test_notifier_failover, test_notifier_hardship, test_notifier_sick_store
 from tests.notify.teller import Teller, teller
 from tests.support.servers import Server
 
@@ -26,10 +29,11 @@ Patch = pytest.MonkeyPatch
 
 
 class Around:
-    """What the tests take: a store on a server, a way to connect, and a notifier with its Discord."""
+    """What the tests take: a store on a server, a way to connect, a notifier with its Discord, and other fixtures."""
 
-    def __init__(self, telling: Teller, valkey: Server, connect: Callable[..., Store], patch: Patch) -> None:
-        self.telling, self.valkey, self.connect, self.patch = telling, valkey, connect, patch
+    def __init__(self, telling: Teller, valkey: Server, patch: Patch, fixture: Callable[[str], Any]) -> None:
+        self.telling, self.valkey, self.patch, self.fixture = telling, valkey, patch, fixture
+        self.connect: Callable[..., Store] = fixture("connect")
 
 
 Test = Callable[[Around], Awaitable[None]]
@@ -211,13 +215,140 @@ def lets_parts_end_unseen(patch: Patch) -> None:
     patch.setattr(Lasting, "last", once)
 
 
+@caught_by(
+    lambda it: test_notifier_failover.test_outages_around_a_failover_are_all_told_and_told_once(
+        it.fixture("trio"), it.connect, it.fixture("tmp_path"), "killed"
+    )
+)
+def reads_on_at_the_end_after_a_failure(patch: Patch) -> None:
+    """What was written while the store was away is passed over."""
+
+    async def newest(self: Logs, positions: Mapping[str, str]) -> dict[str, str]:
+        await asyncio.sleep(0.5)  # others write as soon as they can
+        found = {each.name: await self._store.newest_id(keys.log(each.name)) for each in self._exchanges()}
+        return {name: last for name, last in found.items() if last != positions.get(name)}
+
+    patch.setattr(Logs, "look", newest)
+    reads_on_at_the_end_of_a_log_that_moved(patch)
+
+
+@caught_by(
+    lambda it: test_notifier_failover.test_what_a_failover_loses_is_not_told_again_by_the_notifier_that_told_it(
+        it.fixture("trio"), it.connect, it.fixture("tmp_path")
+    )
+)
+def believes_what_the_store_remembers(patch: Patch) -> None:
+    """A notifier that begins anew once the store was away, with what is kept there."""
+
+    async def once(self: turn.Turn) -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            try:
+                await self._tenure.renew()
+            except PerseusError as error:
+                raise TenureOver from error
+
+    async def of_the_store(tenure: Tenure, **_: object) -> Kept | None:
+        return await recalled(tenure, ours=None)
+
+    patch.setattr(turn.Turn, "_renew", once)
+    patch.setattr(notifier, "recalled", of_the_store)
+
+
+@caught_by(
+    lambda it: test_notifier_failover.test_logs_that_are_away_for_long_silence_no_other_and_are_named(
+        it.fixture("cluster"), it.connect, it.fixture("tmp_path")
+    )
+)
+def reads_all_logs_or_none(patch: Patch) -> None:
+    """One node that is away silences the exchanges of all others."""
+    read = Store.wait_entries
+
+    async def if_all_answer(self: Store, after: Mapping[str, str], **how: Any) -> Any:
+        for reply in await self.pipeline(*(("XREVRANGE", key, "+", "-", "COUNT", 1) for key in after)):
+            if isinstance(reply, Exception):
+                raise reply
+        return await read(self, after, **how)
+
+    patch.setattr(Store, "wait_entries", if_all_answer)
+
+
+@caught_by(
+    lambda it: (
+        test_notifier_sick_store.test_log_that_lost_its_end_and_is_written_on_by_a_clock_that_is_behind_is_read_whole(
+            it.telling, it.valkey, it.patch
+        )
+    )
+)
+def reads_on_at_the_end_of_a_log_that_moved(patch: Patch) -> None:
+    """What was written by a clock that is behind is passed over."""
+
+    async def unchanged(_: Logs, moved: Mapping[str, str], __: object) -> Mapping[str, str]:
+        return moved
+
+    patch.setattr(Logs, "resumed", unchanged)
+
+
+@caught_by(
+    lambda it: test_alerting.test_store_that_takes_no_writes_is_said_to_be_why(it.fixture("start_server"), it.connect)
+)
+def blames_whoever_runs_no_server(patch: Patch) -> None:
+    """That nobody can be the notifier is told as if nobody tried."""
+
+    async def unasked(_: Store) -> None:
+        return
+
+    patch.setattr(alerting, "_refusal", unasked)
+
+
+@caught_by(
+    lambda it: test_notifier_sick_store.test_memory_of_another_type_is_said_and_works_as_soon_as_it_is_gone(
+        it.telling, it.valkey
+    )
+)
+def takes_a_lease_it_cannot_use(patch: Patch) -> None:
+    """It is taken and given back in turns."""
+    edited("LEAD", "if kept.err then return kept end", "")(patch)
+
+
+@caught_by(
+    lambda it: test_notifier_sick_store.test_stepped_clock_makes_neither_storm_nor_silence(
+        it.fixture("start_server"), it.connect, it.fixture("tmp_path"), -test_notifier_sick_store.TEN_MINUTES_S
+    )
+)
+def waits_for_the_clock_to_catch_up(patch: Patch) -> None:
+    """A channel that is new is told nothing until the clock is where it was."""
+    patch.setattr(queue, "by_the_clock", lambda _, channels, **__: channels)
+
+
+@caught_by(
+    lambda it: test_notifier_sick_store.test_clock_that_is_stepped_to_and_fro_makes_no_storm(
+        it.fixture("start_server"), it.connect, it.fixture("tmp_path")
+    )
+)
+def reminds_again_and_again(patch: Patch) -> None:
+    """A reminder that was due stays due."""
+    patch.setattr(turn, "TICK_EVERY_S", 0.1)
+    patch.setattr(passing, "_reminded", lambda incident, **_: replace(incident, reminders=incident.reminders + 1))
+
+
+@caught_by(
+    lambda it: test_alerting.test_lease_of_the_dead_ends_however_long_it_was_to_last(
+        it.telling.store, it.valkey, ("EXPIRE", "600")
+    )
+)
+def waits_for_a_lease_to_end_by_the_clock(patch: Patch) -> None:
+    """Ten minutes of silence, because a clock was set right."""
+    edited("LEAD", "redis.call('EXPIRE', KEYS[1], ARGV[3])", "")(patch)
+
+
 @pytest.fixture
 async def around(
-    store: Store, valkey: Server, connect: Callable[..., Store], tmp_path: Path, monkeypatch: Patch
+    store: Store, valkey: Server, tmp_path: Path, monkeypatch: Patch, request: pytest.FixtureRequest
 ) -> AsyncIterator[Around]:
     """All of it, empty."""
     async with teller(store, tmp_path) as telling:
-        yield Around(telling, valkey, connect, monkeypatch)
+        yield Around(telling, valkey, monkeypatch, request.getfixturevalue)
 
 
 @pytest.mark.foreign_keys  # some tests write what is none of ours

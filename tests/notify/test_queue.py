@@ -432,3 +432,28 @@ def test_test_message_is_never_sent_to_a_channel_that_is_newer() -> None:
     network.say("test", only="ops")
     network.now_ms += 1000
     assert queue.next_send(network.state, set_up(network, {}, webhook("ops"))["ops"], now_ms=network.now_ms) is None
+
+
+def test_clock_stepped_back_neither_silences_a_new_channel_nor_tells_it_of_before() -> None:
+    """What comes has an earlier time than the channel's beginning, and what was has a later one than now."""
+    network = Network()
+    network.say("stopped", line(1, "stopped"))
+    network.now_ms += 60_000
+    channels = set_up(network, {}, webhook("ops"))
+    network.now_ms -= 120_000
+    ops = queue.by_the_clock(network.state, channels, now_ms=network.now_ms)["ops"]
+    new = network.say("stopped", line(2, "stopped"))
+    send = queue.next_send(network.state, ops, now_ms=network.now_ms)
+    assert send is not None
+    assert send.message.key == new
+    assert queue.next_send(network.state, queue.settle(ops, send, "1", network.now_ms), now_ms=network.now_ms) is None
+
+
+def test_channel_that_fails_is_called_so_although_the_clock_was_stepped_back() -> None:
+    """It would be waiting for as long as the step."""
+    network = Network()
+    ops = queue.failed(channel("ops").state, reason="503", at_ms=network.now_ms)
+    network.now_ms -= 600_000
+    ops = queue.failed(ops, reason="503", at_ms=network.now_ms)
+    network.now_ms += queue.FAILING_MS
+    assert queue.health(network.state, ops, now_ms=network.now_ms).state == "failing"

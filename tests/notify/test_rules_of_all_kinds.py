@@ -91,6 +91,12 @@ def test_card_that_is_active_ends_an_outage_of_which_the_log_says_nothing() -> N
     assert len(open_ones(again_lost)) == 1  # that tenure had not ended: its end is to be told
 
 
+def test_card_is_believed_in_time_although_the_clock_was_stepped_back() -> None:
+    """It would be disbelieved for as long as the step."""
+    state = running(Tenure(1, 1))
+    assert compared(state, (600, "offline"), (0, "offline"), (30, "offline")).incidents
+
+
 def test_entry_between_two_cards_counts_for_more() -> None:
     """The log is exact, and may be ahead of a card read a moment ago."""
     state, _ = down()

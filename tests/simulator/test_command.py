@@ -27,7 +27,7 @@ def test_it_announces_its_urls_and_ends_on_a_signal(tmp_path: Path, number: int)
         assert found is not None
         with urllib.request.urlopen(f"{found[1]}/api/v3/ping", timeout=5) as answer:
             assert answer.status == 200
-        assert process.stop_signal(number, timeout=3) == 0
+        assert process.stop_signal(number) == 0
     assert "Traceback" not in process.output
 
 

@@ -20,7 +20,9 @@ StartServer = Callable[..., Server]
 Connect = Callable[..., Store]
 BOTH = pytest.mark.parametrize("kind", sorted(BINARIES))
 TIMEOUT_S = 0.3
-GRACE_S = 0.5  # two busy cores
+# `Store` promises that its timeout bounds each call whole, and deadlines are reckoned from that. What breaks it takes
+# seconds: a library's own timeouts, or its attempts one after the other.
+GRACE_S = 1.5
 
 
 @contextmanager
@@ -163,9 +165,8 @@ async def test_waiting_for_entries_does_not_hold_up_other_calls(store: Store, se
     """A blocked read keeps its connection; renewals must not queue behind it."""
     waiting = asyncio.create_task(store.wait_entries({LOG: "0"}, block=30))
     await wait_until_async(lambda: b"cmd=xread" in server.call("CLIENT", "LIST"), description="the read blocks")
-    began = time.monotonic()
     await store.time_ms()
-    assert time.monotonic() - began < GRACE_S
+    assert not waiting.done()
     await store.append(LOG, {"n": "1"}, min_id=None)
     assert [entry.fields for entry in (await waiting)[LOG]] == [{"n": "1"}]
 

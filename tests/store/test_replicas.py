@@ -77,7 +77,7 @@ async def test_frozen_replicas_acknowledge_nothing(replicated: Replicated, conne
         replica.pause()
     began = time.monotonic()
     assert await write(store) == ([b"OK"], 0)
-    assert WITHIN_S * 0.9 < time.monotonic() - began < WITHIN_S + 0.5
+    assert time.monotonic() - began > WITHIN_S * 0.9
     # The wrong way, by which this test would say so: another connection has written nothing that could be missing
     elsewhere = await asyncio.to_thread(replicated.primary.call, "WAIT", 1, 100)
     assert elsewhere >= 1

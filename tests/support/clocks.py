@@ -1,6 +1,8 @@
-"""Clocks that do as they are told: one that stands still, for code whose only input is time, and one that jumps."""
+"""Clocks that do as they are told: time passes, stands still or jumps when the test says so."""
 
 from __future__ import annotations
+
+import asyncio
 
 from perseus.clock import SystemClock
 
@@ -45,6 +47,35 @@ class ManualClock:
         """Pass the time without waiting."""
         self.slept.append(max(0.0, seconds))
         self.advance(max(0.0, seconds))
+
+
+class StandingClock(SystemClock):
+    """A boot-time clock that only the test moves on: whoever sleeps on it sleeps until then. Units: seconds."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self._moved = asyncio.Event()
+        self.asleep: list[float] = []  # for how long each of those who sleep now wants to
+
+    def now(self) -> float:
+        """Seconds since boot."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and wake whose time has come."""
+        self._now += seconds
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the test has let so much time pass."""
+        until = self._now + seconds
+        self.asleep.append(seconds)
+        try:
+            while self._now < until:
+                await self._moved.wait()
+        finally:
+            self.asleep.remove(seconds)
 
 
 class TravellingClock(SystemClock):

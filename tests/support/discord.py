@@ -9,6 +9,7 @@ Source: developers/resources/webhook, developers/topics/rate-limits, developers/
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
+from perseus.accepting import take_no_more
 from tests.support.discord_faults import AFTER, LIMITS, VIA, Fault, afterwards, instead, limit, said, unknown
 from tests.support.discord_limits import SUPPRESS_NOTIFICATIONS, breaches, error_tree
 from tests.support.system import free_port
@@ -107,7 +109,7 @@ class StandIn:
     _faults: list[Fault] = field(default_factory=list)
     _everywhere: _Channel = field(default_factory=lambda: _Channel("", "", ""))
     _runner: web.AppRunner | None = None
-    _site: web.TCPSite | None = None
+    _listener: asyncio.Server | None = None
     _count: int = 0
 
     async def __aenter__(self) -> Self:
@@ -127,16 +129,18 @@ class StandIn:
     async def listen(self) -> None:
         """Take connections, on the same port as before."""
         assert self._runner is not None
-        if self._site is None:
-            self._site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-            await self._site.start()
+        assert self._runner.server is not None
+        if self._listener is None:
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(self._runner.server, "127.0.0.1", self.port)
 
     async def refuse(self) -> None:
         """Take no connections any more, and end those that are."""
         assert self._runner is not None
-        if self._site is not None:
-            site, self._site = self._site, None
-            await site.stop()
+        if self._listener is not None:
+            listener, self._listener = self._listener, None
+            await take_no_more([listener])
+            await asyncio.sleep(0)  # who was accepted last is a connection then
         for connection in self._runner.server.connections if self._runner.server else ():
             if connection.transport is not None:
                 connection.transport.abort()

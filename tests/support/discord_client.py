@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from perseus.clock import SystemClock
+from perseus.clock import Clock, SystemClock
 from perseus.notify.discord import Dead, Delivered, Discord, Later, Refused, user_agent
 from perseus.webhooks import Webhook, parse_webhooks
 from tests.support.discord import StandIn
@@ -50,11 +50,13 @@ MEANS: dict[str, tuple[type[Any], str]] = {
 
 
 @asynccontextmanager
-async def discord_and_us(*, timeout_s: float = TIMEOUT_S, **options: Any) -> AsyncIterator[tuple[StandIn, Discord]]:
-    """A Discord with a quicker bucket than the real one, and a client of it."""
+async def discord_and_us(
+    *, timeout_s: float = TIMEOUT_S, clock: Clock | None = None, **options: Any
+) -> AsyncIterator[tuple[StandIn, Discord]]:
+    """A Discord with a quicker bucket than the real one, and a client of it. `clock`: the client's."""
     async with (
         StandIn(**{"window_s": 0.2} | options) as stand_in,
-        Discord(clock=SystemClock(), user_agent=user_agent("1.0"), timeout_s=timeout_s) as us,
+        Discord(clock=clock or SystemClock(), user_agent=user_agent("1.0"), timeout_s=timeout_s) as us,
     ):
         yield stand_in, us
 

@@ -47,11 +47,19 @@ async def leading(store: Store, *channels: ChannelHealth) -> AsyncIterator[Tenur
 
 
 async def say(
-    tenure: Tenure, channels: Sequence[ChannelHealth], *, tests: Mapping[str, alerting.TestOutcome] | None = None
+    tenure: Tenure,
+    channels: Sequence[ChannelHealth],
+    *,
+    tests: Mapping[str, alerting.TestOutcome] | None = None,
+    trouble: str | None = None,
 ) -> None:
     """What the notifier says of itself from now on."""
     health = Health(
-        saved_at=iso(SystemClock().wall_ms()), channels=channels, announced=ANNOUNCED, tests=dict(tests or {})
+        saved_at=iso(SystemClock().wall_ms()),
+        channels=channels,
+        announced=ANNOUNCED,
+        trouble=trouble,
+        tests=dict(tests or {}),
     )
     assert await tenure.remember({"health": msgspec.json.encode(health)})
 

@@ -13,7 +13,7 @@ import pytest
 from tests.node import HERE, NODE
 from tests.support.servers import missing
 from tests.trpc.broken import GROUPS, VARIANTS, table
-from tests.trpc.conformance import TOKEN, Check, Outcome, Target, all_checks, run, serving
+from tests.trpc.conformance import PATIENT, TOKEN, Check, Outcome, Target, all_checks, run, serving
 
 Outcomes = Mapping[tuple[str, str], Outcome]
 INTACT = "intact"
@@ -54,7 +54,13 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     ):
         places = {"ours": ours, "reference": reference}
         targets = [
-            Target(name, places.get(name, f"{broken}/{name}/trpc"), checks=checks) for name, checks in wanted.items()
+            Target(
+                name,
+                places.get(name, f"{broken}/{name}/trpc"),
+                checks=checks,
+                patience=1 if name in VARIANTS else PATIENT,
+            )
+            for name, checks in wanted.items()
         ]
         yield {(outcome.server, outcome.check): outcome for outcome in run(targets)}
 

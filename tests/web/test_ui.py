@@ -171,6 +171,12 @@ async def test_file_of_another_version_is_not_found(site: Site) -> None:
         assert got.headers["cache-control"] == "no-store"
 
 
+async def test_real_network_is_not_called_simulated(site: Site, cookie: dict[str, str]) -> None:
+    """The reverse of tests/e2e/test_outages.py: an outage nobody takes seriously."""
+    for path in ("/network", "/login", "/login?token=x"):
+        assert "simulated" not in (await fetch(site, path, headers=cookie | TYPED)).text.lower()
+
+
 @pytest.fixture
 async def unbuilt(site: Site, tmp_path: Path) -> Starlette:
     """The routes of an installation without the UI."""

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { IncidentRecord } from '../src/api/generated';
 import { whyNotOf } from '../src/incidents/whyNot';
 import { byExchange, causeOf, consequenceOf, lookOf, mutedUntil, resolutionOf, shortWords } from '../src/incidents/words';
-import { announcedWords, channelWords, isPartly, silenceOf, stateOf, verdictOf } from '../src/notifications/wording';
+import { announcedWords, channelWords, isPartly, reasonOf, silenceOf, stateOf, verdictOf } from '../src/notifications/wording';
 import { ago, NOW } from './cards';
 
 function incident(changes: Partial<IncidentRecord> = {}): IncidentRecord {
@@ -96,11 +96,16 @@ test('who acknowledges is told what is still said, and what a mute holds back', 
 });
 
 test('every silence has its reason', () => {
-  expect(silenceOf({ alerts: 'sent', holder, channels: [channel('ok'), channel('dead')] })).toBeNull();
-  expect(silenceOf({ alerts: 'none', holder: null, channels: [] })).toBe('no notifier');
-  expect(silenceOf({ alerts: 'none', holder, channels: [] })).toBe('no channel');
-  expect(silenceOf({ alerts: 'none', holder, channels: [channel('dead')] })).toBe('all dead');
-  expect(silenceOf({ alerts: 'failing', holder, channels: [channel('failing')] })).toBe('failing');
+  const none = { alerts: 'none' as const, why: null, holder, channels: [] };
+  expect(silenceOf({ ...none, alerts: 'sent', channels: [channel('ok'), channel('dead')] })).toBeNull();
+  expect(silenceOf({ ...none, holder: null, why: 'No alerts are being sent: no notifier runs. `perseus serve` does that.' })).toBe('no notifier');
+  expect(silenceOf({ ...none, why: 'No alerts are being sent: no Discord webhook is set on fra-1. Set one.' })).toBe('no channel');
+  expect(silenceOf({ ...none, channels: [channel('dead')] })).toBe('all dead');
+  expect(silenceOf({ ...none, alerts: 'failing', channels: [channel('failing')] })).toBe('failing');
+  const refused = 'No alerts are being sent: the store takes no writes (READONLY).';
+  expect([holder, null].map((each) => silenceOf({ ...none, holder: each, why: refused }))).toEqual(['other', 'other']);
+  expect(reasonOf(refused)).toBe('The store takes no writes (READONLY).');
+  expect(reasonOf('Alerts cannot be delivered at the moment: ops: 503')).toBe('Alerts cannot be delivered at the moment: ops: 503');
 });
 
 test('what is not announced is said, too; a kind of a newer server by its own name', () => {

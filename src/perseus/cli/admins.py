@@ -14,6 +14,7 @@ from perseus.cli import tokens
 from perseus.cli.data import Change, changing, looking
 from perseus.cli.options import database_options
 from perseus.cli.output import columns, echo_json, say
+from perseus.cli.simulated import find
 from perseus.errors import BadUsage
 from perseus.model import Role
 from perseus.settings import Settings
@@ -154,8 +155,11 @@ def link(*, email: str, settings: Settings) -> int:
         return await login_links.create(change.connection, admin, by=change.by, now_ms=change.now_ms)
 
     secret = changing(settings, work)
-    say(f"This logs {email} in once, within {login_links.LIFETIME_MS // 60_000} minutes; send it to nobody else.")
-    click.echo(login_url(settings, secret))
+    url, doubt = address(settings)
+    say(
+        f"This logs {email} in once, within {login_links.LIFETIME_MS // 60_000} minutes; send it to nobody else.{doubt}"
+    )
+    click.echo(f"{url}/login?token={secret}")
     return 0
 
 
@@ -180,11 +184,23 @@ def audit(*, count: int, as_json: bool, settings: Settings) -> int:
     return 0
 
 
-def login_url(settings: Settings, secret: str) -> str:
-    """Where a login link leads: PUBLIC_URL, or the address `perseus serve` listens on."""
+def address(settings: Settings) -> tuple[str, str]:
+    """Where browsers find the pages, and what a person should know of it where that is not certain.
+
+    PUBLIC_URL; else where the `perseus up` on this database says it is; else where HOST and PORT would have it.
+    """
+    if settings.public_url:
+        return settings.public_url, ""
+    running = find(settings.data_dir) if settings.has_own_database else None
+    if running is not None and running.url is not None:
+        return running.url, ""
     host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.host, settings.host)  # noqa: S104  it is compared
-    here = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    return f"{settings.public_url or here}/login?token={secret}"
+    default = "the default " if settings.sources["PORT"] == "default" else ""
+    doubt = (
+        f" It is for a web server at {default}port {settings.port} of this machine; if it is elsewhere, set "
+        f"PERSEUS_PUBLIC_URL to the address people use, or PERSEUS_PORT, and make another."
+    )
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}", doubt
 
 
 def read_password() -> str:

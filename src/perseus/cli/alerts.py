@@ -39,18 +39,23 @@ async def look_at(store: Store) -> Alerting | PerseusError:
 
 
 def remark(seen: Alerting | PerseusError) -> str | None:
-    """The sentence for a person, if there is one to say."""
+    """The sentences for a person, if there are any to say: who is not told, and what else the notifier cannot do."""
     if isinstance(seen, PerseusError):
         return f"Whether alerts are being sent cannot be told: {seen}"
-    return seen.why
+    return " ".join(said for said in (seen.why, _trouble(seen)) if said) or None
 
 
 def untold(settings: Settings) -> str | None:
     """What a server says that has nobody to tell; None if it has."""
     if settings.discord_webhooks:
         return None
-    overlooked = " (.env has it without PERSEUS_)" if WEBHOOKS in settings.overlooked else ""
+    overlooked = " (.env has it without PERSEUS_)" if is_overlooked(settings) else ""
     return f"No alerts are sent from here: PERSEUS_{WEBHOOKS} is not set{overlooked}; docs/alerts.md says how"
+
+
+def is_overlooked(settings: Settings) -> bool:
+    """Whether webhooks were meant to be set, and are not."""
+    return WEBHOOKS in settings.overlooked
 
 
 def check_webhooks(settings: Settings) -> list[Finding]:
@@ -68,14 +73,24 @@ def check_webhooks(settings: Settings) -> list[Finding]:
     return [Finding(name="webhooks", severity=Severity.WARN, says=f"{said}: not Discord's; a proxy of yours?", fix=fix)]
 
 
-async def check_alerts(store: Store) -> Finding:
-    """The finding about alerts. Instances need none, so it is a warning at worst."""
-    from perseus.store.findings import Finding, Severity, fine
+async def check_alerts(store: Store) -> list[Finding]:
+    """The findings about alerts. Instances need none, so each is a warning at worst."""
+    from perseus.store.findings import Finding, Severity
 
     seen = await look_at(store)
     if isinstance(seen, PerseusError):
         fix = "See what `perseus status` says; docs/store.md has the ACL line for each role."
-        return Finding(name="alerts", severity=Severity.UNKNOWN, says=remark(seen) or "", fix=fix)
+        return [Finding(name="alerts", severity=Severity.UNKNOWN, says=remark(seen) or "", fix=fix)]
+    found = [_sent(seen)]
+    if (says := _trouble(seen)) is not None and seen.holder is not None:
+        fix = f"See the log of the web server on {seen.holder.hostname}; `perseus doctor` there looks at its database."
+        found.append(Finding(name="notifier", severity=Severity.WARN, says=says, fix=fix))
+    return found
+
+
+def _sent(seen: Alerting) -> Finding:
+    from perseus.store.findings import Finding, Severity, fine
+
     if seen.complaint is not None:
         says, fix = seen.complaint
         return Finding(name="alerts", severity=Severity.WARN, says=says, fix=fix)
@@ -83,3 +98,9 @@ async def check_alerts(store: Store) -> Finding:
     by = f" by {view.holder.hostname} since {view.holder.since}" if view.holder else ""
     to = f" to {', '.join(channel.name for channel in view.channels)}" if view.channels else ""
     return fine("alerts", f"Sent{by}{to}.")
+
+
+def _trouble(seen: Alerting) -> str | None:
+    """What the notifier that runs cannot do besides, as a sentence."""
+    trouble = seen.view().trouble
+    return f"{trouble.rstrip('.')}." if trouble else None

@@ -58,7 +58,7 @@ class _Diagnosis(NamedTuple):
     store: list[Finding]
     leases: list[Finding]
     exit_code: int
-    alerts: tuple[Finding, ...] = ()
+    alerts: Sequence[Finding] = ()
 
 
 @click.command()
@@ -118,7 +118,7 @@ async def _diagnosis(settings: Settings) -> _Diagnosis:
                 )
             except StoreDenied as error:
                 return _Diagnosis([_denied(error, store)], [said], error.exit_code)
-            return _Diagnosis([fine("store", f"{store.url} answers."), *usable], [said, *holders], 0, (alerts,))
+            return _Diagnosis([fine("store", f"{store.url} answers."), *usable], [said, *holders], 0, alerts)
     except StoreUnavailable as error:
         if settings.is_embedded:
             return _Diagnosis([await _embedded_could_run(settings)], [said], error.exit_code)

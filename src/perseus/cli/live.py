@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 
 import click
 
@@ -22,8 +21,9 @@ PERCENT_STEP = 20  # how much further a warm-up must be to be worth another line
 class LiveView:
     """Shows observations as they come. `footer` lines stand below the cards on a terminal; `note` is told once."""
 
-    def __init__(self, *, footer: Sequence[str] = ()) -> None:
-        self.footer = list(footer)
+    def __init__(self, *, is_simulated: bool) -> None:
+        self.footer: list[str] = []
+        self._is_simulated = is_simulated
         self._notes: list[str] = []
         self._said: dict[str, str] = {}
         self._last: Observation | None = None
@@ -79,7 +79,8 @@ class LiveView:
             frozen = f", data frozen at {iso(self._last.store_ms)[11:19]}Z" if self._last else ""
             lines += [painted(f"Live view lost {lost} ago, reconnecting{frozen}.", "magenta", bold=True), blind]
         elif self._last is not None:
-            lines.append(painted(headline(self._last.cards, observed_ms=self._last.store_ms), bold=True))
+            says = headline(self._last.cards, observed_ms=self._last.store_ms, is_simulated=self._is_simulated)
+            lines.append(painted(says, bold=True))
         for card in self._last.cards if self._last else ():
             lines += ["", *block(card, now_ms=card.observed_ms)]
         if self._warning is not None:

@@ -90,6 +90,8 @@ def _of_chosen_network(settings: Settings, simulated: bool | None) -> Settings:
     settings, concluded = chosen_network(settings, simulated)
     if concluded:
         say(f"Using the simulated network in {settings.data_dir} (--no-simulated for the real one).")
+    elif settings.is_simulated:
+        say(f"The network in {settings.data_dir} is simulated.")
     return settings
 
 

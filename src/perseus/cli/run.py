@@ -12,7 +12,7 @@ import click
 from perseus.cli.options import ExchangeName, settings_options
 from perseus.cli.reaper import ended_under_us
 from perseus.cli.signals import stop_event
-from perseus.errors import BadUsage
+from perseus.errors import BadConfiguration, BadUsage
 from perseus.model import Exchange, Timeframe
 from perseus.settings import Settings
 
@@ -70,13 +70,23 @@ async def _claimed(me: Instance) -> None:
 def _market_work(
     exchange: Exchange, settings: Settings, *, symbols: int | tuple[str, ...], timeframes: tuple[Timeframe, ...]
 ) -> Work:
-    """What the instance does while it is to run. Raises: UnknownExchange for one we have no adapter for."""
+    """What the instance does while it is to run.
+
+    Raises: BadUsage for an exchange we have no adapter for; BadConfiguration if real candles would go where simulated
+        ones are.
+    """
     require_adapter(exchange.name)
     from perseus.clock import SystemClock
     from perseus.exchanges import open_adapter
     from perseus.instances.ingest import follow_market
 
     urls = settings.venue_urls(exchange.name)
+    if settings.is_simulated and not (urls.rest and urls.ws):
+        raise BadConfiguration(
+            f"{settings.data_dir} holds a simulated network, whose simulator does not run: candles of the real "
+            f"exchange would mix with simulated ones. Nothing was started. Start the simulated network with "
+            f"`perseus up --simulate`, or give another --data-dir."
+        )
     clock = SystemClock()
 
     async def work(me: Instance) -> None:
@@ -87,7 +97,7 @@ def _market_work(
 
 
 def require_adapter(name: str) -> None:
-    """Raise UnknownExchange unless we have an adapter for this exchange."""
+    """Raise BadUsage unless we have an adapter for this exchange."""
     from perseus.exchanges import ADAPTERS
 
     if name not in ADAPTERS:

@@ -10,6 +10,7 @@ import click
 from perseus.cli.alerts import untold
 from perseus.cli.options import running_store
 from perseus.cli.signals import ENDING, stop_event
+from perseus.cli.simulated import recognised
 from perseus.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def serve(*, host: str | None, port: str | None, store: str | None, database: st
     """
     from perseus.cli.logs import configure_logging
 
-    settings = load_settings(
-        flags={"HOST": host, "PORT": port, "STORE_URL": store, "DATABASE_URL": database, "DATA_DIR": data_dir}
+    settings = recognised(
+        load_settings(
+            flags={"HOST": host, "PORT": port, "STORE_URL": store, "DATABASE_URL": database, "DATA_DIR": data_dir}
+        )
     )
     configure_logging(settings)
     asyncio.run(_serve(settings))
@@ -61,7 +64,7 @@ async def _serve(settings: Settings) -> None:
             ) as door,
             supervised(stop=stop),
         ):
-            log.info("serving", url=door.url)
+            log.info("serving", url=door.url, **({"simulated": True} if settings.is_simulated else {}))
             if (remark := untold(settings)) is not None:
                 log.info("no_webhook", remark=remark)
             await door.web.run(door.port, stop=stop)

@@ -19,10 +19,20 @@ from perseus.errors import BadConfiguration, PerseusError, StoreUnavailable
 from perseus.settings import EMBEDDED, SIMULATED, Settings, VenueUrls, database_file, sqlite_url
 
 
-class Running(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A `perseus up` that is running: its process, and the simulator's URLs by exchange (empty: real exchanges)."""
+class _Kind(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What stays true of a data directory when its `perseus up` has ended."""
+
+    is_simulated: bool = False
+
+
+class Running(_Kind, frozen=True, kw_only=True, rename="camel"):
+    """A `perseus up` that is running: its process, and the simulator's URLs by exchange (empty: real exchanges).
+
+    `url`: where browsers find it; None if its database is another than the data directory's own, and so are its admins.
+    """
 
     pid: int
+    url: str | None = None
     rest_urls: dict[str, str] = {}
     ws_urls: dict[str, str] = {}
 
@@ -33,10 +43,11 @@ def simulated_dir(data_dir: Path) -> Path:
 
 
 @contextmanager
-def holding(data_dir: Path) -> Iterator[Callable[[Running], None]]:
+def holding(data_dir: Path, *, is_simulated: bool = False) -> Iterator[Callable[[Running], None]]:
     """Be the only `perseus up` of this data directory for the block; the kernel takes it back when we die.
 
-    Yields what publishes where the network is reached.
+    Yields what publishes where the network is reached. Whether it is simulated is on record from the beginning, and
+    stays so afterwards.
     Raises: PerseusError if another `perseus up` runs it; BadConfiguration if the directory cannot be written.
     """
     path = data_dir / "up.lock"
@@ -50,14 +61,14 @@ def holding(data_dir: Path) -> Iterator[Callable[[Running], None]]:
         ) from error
     try:
         _hold(lock, data_dir)
-        os.ftruncate(lock, 0)  # what the one before published
+        _publish(lock, _Kind(is_simulated=is_simulated))  # over what the one before published
         yield lambda running: _publish(lock, running)
     finally:
         os.close(lock)
 
 
-def _publish(lock: int, running: Running) -> None:
-    os.pwrite(lock, msgspec.json.encode(running), 0)
+def _publish(lock: int, what: _Kind) -> None:
+    os.ftruncate(lock, os.pwrite(lock, msgspec.json.encode(what), 0))
 
 
 def _hold(lock: int, data_dir: Path) -> None:
@@ -91,21 +102,44 @@ def _decoded(raw: bytes) -> Running | None:
     try:
         return msgspec.json.decode(raw, type=Running)
     except msgspec.MsgspecError:
-        return None  # its writer holds the lock and is about to write
+        return None  # its writer holds the lock and is about to publish the rest
+
+
+def holds_simulated(data_dir: Path) -> bool:
+    """Whether the last `perseus up` of this data directory was one with --simulate: it need not run any more."""
+    try:
+        return msgspec.json.decode((data_dir / "up.lock").read_bytes(), type=_Kind).is_simulated
+    except (OSError, msgspec.MsgspecError):
+        return False  # there was none, or not of this user
 
 
 def as_simulated(settings: Settings, running: Running) -> Settings:
     """These settings for the simulated network: its own directory, store and database, the simulator's URLs."""
-    urls = {name: VenueUrls(rest, running.ws_urls.get(name)) for name, rest in running.rest_urls.items()}
-    changed = ["DATA_DIR", "STORE_URL", "DATABASE_URL"]
-    changed += [f"EXCHANGE_{name.upper()}_{kind}_URL" for name in urls for kind in ("REST", "WS")]
+    home = simulated_dir(settings.data_dir)
+    moved = replace(settings, data_dir=home, store_url=EMBEDDED, database_url=sqlite_url(database_file(home)))
+    return _of_simulator(moved, running, "DATA_DIR", "DATABASE_URL")
+
+
+def recognised(settings: Settings) -> Settings:
+    """These settings; as those of a simulated network if it is one that the data directory named holds."""
+    if not settings.is_embedded or not holds_simulated(settings.data_dir):
+        return settings
+    return _of_simulator(settings, find(settings.data_dir))
+
+
+def _of_simulator(settings: Settings, running: Running | None, *changed: str) -> Settings:
+    """The settings, known to be of a simulated network, with the URLs of its simulator if that runs."""
+    rest_urls, ws_urls = (running.rest_urls, running.ws_urls) if running else ({}, {})
+    urls = {name: VenueUrls(rest, ws_urls.get(name)) for name, rest in rest_urls.items()}
+    names = [
+        "STORE_URL",
+        *changed,
+        *(f"EXCHANGE_{name.upper()}_{kind}_URL" for name in urls for kind in ("REST", "WS")),
+    ]
     return replace(
         settings,
-        data_dir=simulated_dir(settings.data_dir),
-        store_url=EMBEDDED,
-        database_url=sqlite_url(database_file(simulated_dir(settings.data_dir))),
-        venue_urls_by_exchange=urls,
-        sources={**settings.sources, **dict.fromkeys(changed, SIMULATED)},
+        venue_urls_by_exchange={**settings.venue_urls_by_exchange, **urls},
+        sources={**settings.sources, **dict.fromkeys(names, SIMULATED)},
     )
 
 
@@ -124,10 +158,9 @@ def chosen_network(settings: Settings, simulated: bool | None) -> tuple[Settings
                 f"No simulated network runs in {simulated_dir(settings.data_dir)}. Start it: `perseus up --simulate`."
             )
         return as_simulated(settings, running), False
-    concluded = (
-        running is not None and settings.sources.get("STORE_URL") == "default" and not _real_store_runs(settings)
-    )
-    return (as_simulated(settings, running), True) if running and concluded else (settings, False)
+    if running and settings.sources.get("STORE_URL") == "default" and not _real_store_runs(settings):
+        return as_simulated(settings, running), True
+    return recognised(settings), False
 
 
 def _real_store_runs(settings: Settings) -> bool:

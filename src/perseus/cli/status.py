@@ -65,7 +65,7 @@ async def _once(settings: Settings, exchanges: Sequence[Exchange], *, as_json: b
     if as_json:
         echo_json(_encoded(Observation(cards, observation.store_ms), alerts))
         return exit_code(cards)
-    click.echo(headline(cards, observed_ms=observation.store_ms))
+    click.echo(headline(cards, observed_ms=observation.store_ms, is_simulated=settings.is_simulated))
     for card in cards:
         click.echo("\n".join(["", *block(card, now_ms=card.observed_ms)]))
     if (silence := remark(alerts)) is not None:
@@ -78,7 +78,7 @@ async def _watch(settings: Settings, exchanges: Sequence[Exchange], *, as_json: 
     from perseus.errors import StoreUnavailable
     from perseus.network.observe import Network, Observation
 
-    live = LiveView()
+    live = LiveView(is_simulated=settings.is_simulated)
     async with reading(settings) as store:
         network = Network(store, exchanges=exchanges)
         while True:
@@ -117,6 +117,9 @@ def shown(cards: Sequence[Card]) -> tuple[Card, ...]:
 
 def exit_code(cards: Sequence[Card]) -> int:
     """0 all that should run is active, 1 something is not, 2 it cannot be told."""
+    from perseus.cli.words import counted
+
+    cards = counted(cards)
     if any(card.should_run and card.health is not Health.ACTIVE for card in cards):
         return 1
     return 2 if any(card.needs_attention for card in cards) else 0

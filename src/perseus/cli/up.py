@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from perseus.cli.alerts import untold
+from perseus.cli.alerts import WEBHOOKS, is_overlooked, look_at, remark
 from perseus.cli.instances import Supervised
 from perseus.cli.options import ExchangeName, running_store
 from perseus.cli.output import say
@@ -27,6 +28,7 @@ from perseus.model import SEEDED_EXCHANGES, Exchange
 from perseus.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from perseus.alerting import Alerting
     from perseus.cli.door import Door
     from perseus.cli.live import LiveView
     from perseus.model import InstanceStatus
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from perseus.store import Store
 
 EVERY_S = 1.0
+NOTIFIER_WITHIN_S = 10.0  # ours begins by then, also behind one that died
 STOP_WITHIN_S = 15.0
 SIMULATOR_READY_S = 20.0
 SIMULATOR_STOP_S = 5.0
@@ -91,7 +94,7 @@ async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bo
     home = simulated_dir(settings.data_dir) if simulate else settings.data_dir
     with stop_event() as asked:
         async with AsyncExitStack() as stack:
-            publish = stack.enter_context(holding(home))
+            publish = stack.enter_context(holding(home, is_simulated=simulate))
             running = Running(pid=os.getpid())
             if simulate:
                 running = await stack.enter_async_context(_simulator(settings))
@@ -99,25 +102,29 @@ async def _up(settings: Settings, exchanges: Sequence[Exchange], *, simulate: bo
                 settings = as_simulated(settings, running)
             store = await stack.enter_async_context(_store(settings))
             network = Network(store)
-            publish(running)
             logs = settings.data_dir / "logs"
             logs.mkdir(parents=True, exist_ok=True)
             configure_logging(settings, to=stack.enter_context((logs / "web.log").open("a", buffering=1)))
-            view = LiveView()
+            view = LiveView(is_simulated=simulate)
             door = await stack.enter_async_context(_door(settings, store, view))
+            publish(msgspec.structs.replace(running, url=door.url if settings.has_own_database else None))
             view.footer = [f"Open {await login_url(door, settings)}", *_footer(settings, simulate=simulate)]
             for line in view.footer:
                 view.introduce(line)
-            for exchange in await _not_counted(door, exchanges):
-                view.note(
-                    f"{exchange.name} is inactive in the database, so pages, counts and alerts leave it out. Count it: "
-                    f"`perseus exchanges enable {exchange.name}{here}`"
-                )
+            network.exchanges = await _known(door)
+            inactive = {exchange.id for exchange in network.exchanges if not exchange.is_active}
+            for exchange in exchanges:
+                if exchange.id in inactive:
+                    view.note(
+                        f"{exchange.name} is inactive in the database, so pages, counts and alerts leave it out. "
+                        f"Count it: `perseus exchanges enable {exchange.name}{here}`"
+                    )
             instances = [
                 Supervised(exchange, _child(exchange, settings, symbols=symbols), network, view.note, again=again)
                 for exchange in exchanges
             ]
-            return await _until_stopped(instances, network, view, asked, door=door)
+            watching = _watch(store, network, view, door=door)
+            return await _until_stopped(instances, watching, view, asked, door=door)
 
 
 @asynccontextmanager
@@ -177,7 +184,7 @@ async def _simulator(settings: Settings) -> AsyncIterator[Running]:
             raise PerseusError(
                 f"The simulator {ended} before it served anything: {child.last_words()} See {child.log}."
             )
-        yield Running(pid=os.getpid(), rest_urls=rest_urls, ws_urls=ws_urls)
+        yield Running(pid=os.getpid(), is_simulated=True, rest_urls=rest_urls, ws_urls=ws_urls)
     finally:
         await child.stop(within_s=SIMULATOR_STOP_S)
 
@@ -204,12 +211,16 @@ def _child(exchange: Exchange, settings: Settings, *, symbols: str) -> Child:
 
 
 async def _until_stopped(
-    instances: Sequence[Supervised], network: Network, view: LiveView, asked: asyncio.Event, *, door: Door
+    instances: Sequence[Supervised],
+    watch: Coroutine[Any, Any, int],
+    view: LiveView,
+    asked: asyncio.Event,
+    *,
+    door: Door,
 ) -> int:
     """Watch until a signal, or until every instance has refused to start; then stop everything. The exit code."""
     looking_after = [asyncio.create_task(each.look_after(), name=each.exchange.name) for each in instances]
-    chosen = {each.exchange.id for each in instances}
-    watching = asyncio.create_task(_watch(network, view, chosen=chosen), name="view")
+    watching = asyncio.create_task(watch, name="view")
     closing = asyncio.Event()
     serving = asyncio.create_task(door.web.run(door.port, stop=closing), name="web")
     stopping = asyncio.create_task(asked.wait(), name="signal")
@@ -243,19 +254,27 @@ async def _all_refused(looking_after: Sequence[asyncio.Task[int | None]]) -> int
     return refusals[0]
 
 
-async def _watch(network: Network, view: LiveView, *, chosen: Collection[int]) -> int:
-    """Show our exchanges, and others that somebody else runs on this store."""
-    from perseus.network.cards import Health
+async def _watch(store: Store, network: Network, view: LiveView, *, door: Door) -> int:
+    """Show what `perseus status` shows, from what the pages count."""
+    from perseus.cli.status import shown
 
+    began = asyncio.get_running_loop().time()
     while True:
+        network.exchanges = tuple(door.web.exchanges) or network.exchanges
         try:
-            observation = await network.observe()
+            observation, alerts = await asyncio.gather(network.observe(), look_at(store))
         except StoreUnavailable as error:
             view.show_blind(error)
         else:
-            cards = (c for c in observation.cards if c.exchange.id in chosen or c.health is not Health.NEVER)
-            view.show(observation._replace(cards=tuple(cards)))
+            begins = asyncio.get_running_loop().time() < began + NOTIFIER_WITHIN_S
+            if not (begins and _has_no_notifier(alerts)):
+                view.warn(remark(alerts))
+            view.show(observation._replace(cards=shown(observation.cards)))
         await asyncio.sleep(EVERY_S)
+
+
+def _has_no_notifier(alerts: Alerting | PerseusError) -> bool:
+    return not isinstance(alerts, PerseusError) and alerts.holder is None
 
 
 def _again(settings: Settings, *, simulate: bool, symbols: str) -> str:
@@ -271,13 +290,12 @@ def _here(settings: Settings, *, simulate: bool) -> str:
     return (" --simulated" if simulate else "") + home
 
 
-async def _not_counted(door: Door, exchanges: Sequence[Exchange]) -> list[Exchange]:
-    """Those of these that are inactive in the database."""
+async def _known(door: Door) -> tuple[Exchange, ...]:
+    """The exchanges of the database."""
     from perseus.database.exchanges import read_all
 
     async with door.database.reading() as connection:
-        inactive = {exchange.id for exchange in await read_all(connection) if not exchange.is_active}
-    return [exchange for exchange in exchanges if exchange.id in inactive]
+        return tuple(await read_all(connection))
 
 
 def _footer(settings: Settings, *, simulate: bool) -> list[str]:
@@ -287,4 +305,4 @@ def _footer(settings: Settings, *, simulate: bool) -> list[str]:
     kind = "Simulated" if simulate else "Real"
     lines = [f"{kind} exchanges · data in {settings.data_dir} · logs in its logs/ · Ctrl-C stops everything"]
     lines += [f"No adapter yet, not started: {', '.join(without)}"] if without else []
-    return lines + ([remark] if (remark := untold(settings)) is not None else [])
+    return lines + ([f".env has {WEBHOOKS} without PERSEUS_, so it has no effect"] if is_overlooked(settings) else [])

@@ -60,8 +60,17 @@ def word(card: Card) -> str:
     return _LOOKS[card.health].word
 
 
-def headline(cards: Sequence[Card], *, observed_ms: int) -> str:
-    """Is anything wrong? `1 of 3 need attention · kraken offline 4m · 1 active · observed 03:12:05Z`."""
+def counted(cards: Sequence[Card]) -> Sequence[Card]:
+    """Those that count, as on the pages: not what is switched off, unless nothing else was asked for."""
+    return [card for card in cards if card.exchange.is_active] or cards
+
+
+def headline(cards: Sequence[Card], *, observed_ms: int, is_simulated: bool = False) -> str:
+    """Is anything wrong? `1 of 3 need attention · kraken offline 4m · 1 active · observed 03:12:05Z`.
+
+    Of a simulated network it begins with that word, as in Discord and in the tab of a browser.
+    """
+    cards = counted(cards)
     wrong = [card for card in cards if card.needs_attention]
     in_order = sorted(cards, key=lambda card: list(Health).index(card.health))
     fine = [word(card) for card in in_order if not card.needs_attention]
@@ -70,10 +79,11 @@ def headline(cards: Sequence[Card], *, observed_ms: int) -> str:
     else:
         parts = ["All is well" if "active" in fine else "Nothing is running"]
     for card in wrong:
-        lasting = since(card.offline_since, now_ms=observed_ms)
+        lasting = since(card.offline_since or card.stopped_at, now_ms=observed_ms)
         parts.append(f"{card.exchange.name} {word(card)}{f' {lasting}' if lasting else ''}")
     parts += [f"{fine.count(each)} {each}" for each in dict.fromkeys(fine)]
-    return " · ".join([*parts, f"observed {iso(observed_ms)[11:19]}Z"])
+    says = " · ".join([*parts, f"observed {iso(observed_ms)[11:19]}Z"])
+    return f"Simulated: {says}" if is_simulated else says
 
 
 def block(card: Card, *, now_ms: int) -> list[str]:
@@ -138,7 +148,7 @@ def _host(hostname: str | None, ip: str | None) -> str:
 
 
 def _remarks(card: Card, now_ms: int) -> list[str]:
-    remarks = []
+    remarks = [] if card.exchange.is_active else ["switched off in the database, so not counted"]
     shown: InstanceStatus | LastKnown | None = card.status or card.last_known
     warmup = under_way(card)
     if warmup is not None:

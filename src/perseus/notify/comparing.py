@@ -36,7 +36,7 @@ def compare(state: State, seen: Sequence[Seen], *, of: int, now_ms: int) -> Stat
         verdict = _verdict(told, draft.open_incident(exchange_id), card_or_none)
         if verdict is None:
             draft.told[exchange_id] = replace(told, disagreeing_ms=None)
-        elif told.disagreeing_ms is None:
+        elif told.disagreeing_ms is None or told.disagreeing_ms > now_ms:  # or the clock was stepped back since
             draft.told[exchange_id] = replace(told, disagreeing_ms=now_ms)
         elif now_ms - told.disagreeing_ms >= (OFFLINE_AFTER_MS if verdict == "offline" else SERVED_AFTER_MS):
             draft.told[exchange_id] = replace(told, disagreeing_ms=None)

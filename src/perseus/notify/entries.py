@@ -116,6 +116,17 @@ def is_repeated(told: Told, entry: Entry) -> bool:
     """Whether this entry was taken before: by its place in the log, or by its number in its tenure (a retry)."""
     if told.last_id and _order(entry.id) <= _order(told.last_id):
         return True
+    return _is_numbered_among(told, entry)
+
+
+def is_known(told: Told, event: LogEvent) -> bool:
+    """Whether an entry was taken before by what it says, whatever its place in the log: by its number, or as an end."""
+    entry = read(event, now_ms=event.ms)
+    is_end = entry.event == "instance_lost" and str(entry.epoch) in told.losses
+    return is_end or _is_numbered_among(told, entry)
+
+
+def _is_numbered_among(told: Told, entry: Entry) -> bool:
     return bool(entry.tenure) and entry.seq is not None and entry.seq <= told.seqs.get(entry.tenure, -1)
 
 

@@ -14,8 +14,9 @@ from perseus.alerting import Tenure
 from perseus.errors import StoreDenied, UnreadableKey
 from perseus.model import Exchange
 from perseus.notify import rules
+from perseus.notify.entries import is_known
 from perseus.notify.keeping import Kept
-from perseus.notify.state import LogEvent, Memory, State
+from perseus.notify.state import LogEvent, Memory, State, Told
 from perseus.store import Entry, Store
 from perseus.store.connection import parse_entries
 
@@ -43,13 +44,15 @@ class Logs:
     def __init__(self, store: Store, *, exchanges: Callable[[], Sequence[Exchange]]) -> None:
         self._store, self._exchanges = store, exchanges
         self._unreadable: set[str] = set()
+        self._away: set[str] = set()  # of nodes that do not answer, which are asked for them all the same
 
     @property
     def trouble(self) -> str | None:
         """Of which exchanges people are told by their cards alone."""
-        if not self._unreadable:
+        if not self._unreadable and not self._away:
             return None
-        return f"Not readable in the store, so told of late or not at all: {', '.join(sorted(self._unreadable))}"
+        named = ", ".join(sorted(self._unreadable | self._away))
+        return f"Not readable in the store, so told of late or not at all: {named}"
 
     async def came(self, positions: Mapping[str, str], *, block_s: float) -> Came:
         """Entries after the positions, by exchange name, waiting so long for some. Raises: what the store raises."""
@@ -77,19 +80,42 @@ class Logs:
         named[keys.notifier_requests()] = REQUESTS
         reads = [("XREVRANGE", key, "+", "-", "COUNT", 1) for key in named]
         moved: dict[str, str] = {}
+        away: set[str] = set()
         for (key, name), reply in zip(named.items(), await self._store.pipeline(*reads), strict=True):
             if isinstance(reply, UnreadableKey | StoreDenied):
                 if key not in self._unreadable:
                     log.error("log_not_readable", key=key, error=str(reply))
                 self._unreadable.add(key)
-            elif not isinstance(reply, Exception):
+            elif isinstance(reply, Exception):
+                away.add(key)
+            else:
                 self._unreadable.discard(key)
                 entries = parse_entries(reply)
                 newest = entries[0].id if entries else BEGINNING
                 if _order(positions.get(name, BEGINNING)) > _order(newest):
                     moved[name] = newest
         self._unreadable &= named.keys()
+        self._away = away
         return moved
+
+    async def resumed(self, moved: Mapping[str, str], told: Mapping[int, Told]) -> dict[str, str]:
+        """Where to read on in logs that end before their position, here by exchange name: after what was taken last.
+
+        After a failover that lost what was read, a clock that is behind writes what was not. Where nothing is known
+        of the newest entries, these are not taken: they may be of long ago. Raises: what the store raises.
+        """
+        known = {each.name: each for each in self._exchanges() if each.id in told}
+        names = [name for name, newest in moved.items() if newest != BEGINNING and name in known]
+        reads = [("XREVRANGE", keys.log(name), moved[name], "-", "COUNT", HISTORY) for name in names]
+        where = dict(moved)
+        for name, reply in zip(names, await self._store.pipeline(*reads) if reads else (), strict=True):
+            if isinstance(reply, Exception):
+                del where[name]  # the next look will tell
+                continue
+            of_this = told[known[name].id]
+            taken = (each.id for each in parse_entries(reply) if is_known(of_this, event_of(known[name], each)))
+            where[name] = next(taken, moved[name])
+        return where
 
 
 async def begun(tenure: Tenure, store: Store, exchanges: Sequence[Exchange]) -> Kept:

@@ -36,7 +36,7 @@ class Notifier:
         self._around, self._announcing, self._hostname = around, announcing, hostname
         self._instance_id = uuid.uuid4().hex
         self._ours: Ours | None = None  # what we remembered when our last tenure ended
-        self._is_waiting = False
+        self._waits_for: type[PerseusError] | None = None
 
     async def run(self) -> None:
         """Become the notifier whenever nobody is, and be it until the lease is lost. For ever."""
@@ -46,9 +46,9 @@ class Notifier:
                 if tenure is not None:
                     await self._work(tenure)
             except PerseusError as error:
-                if not self._is_waiting:
+                if type(error) is not self._waits_for:
                     log.warning("notifier_waits", error=str(error))
-                self._is_waiting = True
+                self._waits_for = type(error)
             except asyncio.CancelledError:
                 if is_cancelled():
                     raise
@@ -56,7 +56,7 @@ class Notifier:
             except Exception:  # a defect of ours must not end the web server beside us, and is not to be hidden
                 log.exception("notifier_failed", again_in_s=CLAIM_EVERY_S)
             else:
-                self._is_waiting = False
+                self._waits_for = None
             await self._around.clock.sleep(CLAIM_EVERY_S)
 
     async def _claim(self) -> Tenure | None:

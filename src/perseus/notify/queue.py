@@ -87,6 +87,8 @@ def settle(channel: ChannelState, send: Send, message_id: str, at_ms: int) -> Ch
 def failed(channel: ChannelState, *, reason: str, at_ms: int) -> ChannelState:
     """The channel after it gave no answer, or asked for patience: it will be tried again."""
     since_ms = channel.failing_since_ms if channel.failing_reason else at_ms
+    if since_ms is not None:
+        since_ms = min(since_ms, at_ms)  # the clock may have been stepped back
     return replace(channel, failing_reason=reason or "no reason given", failing_since_ms=since_ms)
 
 
@@ -131,6 +133,7 @@ def with_webhooks(
     before did not get.
     """
     told: dict[str, ChannelState] = {}
+    channels = by_the_clock(state, channels, now_ms=now_ms)
     for webhook in webhooks:
         known = channels.get(webhook.name)
         if known is None:
@@ -142,6 +145,24 @@ def with_webhooks(
         if name not in told and now_ms - (channel.last_success_ms or channel.since_ms) < KEPT_MS:
             told[name] = replace(channel, dead_reason=channel.dead_reason or NOT_SET)
     return told
+
+
+def by_the_clock(state: State, channels: Mapping[str, ChannelState], *, now_ms: int) -> Mapping[str, ChannelState]:
+    """The channels after the clock was stepped back; the same object if none of them is newer than now.
+
+    To one that is, what comes would look as if it had been before its time, and what was, as if it had come since.
+    """
+    if all(channel.since_ms <= now_ms for channel in channels.values()):
+        return channels
+    return {name: _begun_by(channel, state, now_ms=now_ms) for name, channel in channels.items()}
+
+
+def _begun_by(channel: ChannelState, state: State, *, now_ms: int) -> ChannelState:
+    if channel.since_ms <= now_ms:
+        return channel
+    before = [each for each in state.messages if each.opened_ms < channel.since_ms and not _is_going_on(each)]
+    untold = {message.key: Shown(version=NEVER_AGAIN) for message in before}
+    return replace(channel, since_ms=now_ms, shown=untold | dict(channel.shown))
 
 
 def _succeeding(known: ChannelState, webhook: Webhook, state: State) -> ChannelState:

@@ -93,17 +93,30 @@ class Turn:
     # -- the lease ----------------------------------------------------------------------------------------------------
 
     async def _renew(self) -> None:
+        is_failing = is_forgotten = False
         while True:
             await asyncio.sleep(alerting.RENEW_EVERY_S if self._tenure.is_held else RETRY_S)
             try:
                 if not await self._tenure.renew():
                     raise TenureOver
             except PerseusError as error:
-                log.warning("notifier_not_renewed", error=str(error))
-            else:
-                if not self._tenure.is_memory_kept:
+                if not is_failing:
+                    log.warning("notifier_not_renewed", error=str(error))
+                is_failing = True
+                continue
+            if not self._tenure.is_memory_kept:
+                if not is_forgotten:
                     log.warning("alerts_forgotten_by_the_store", effect="they are kept there again")
-                    self.keeping.keep_again()
+                self.keeping.keep_again()
+            is_failing, is_forgotten = False, not self._tenure.is_memory_kept
+            self._mind_the_clock()
+
+    def _mind_the_clock(self) -> None:
+        """Go on by the store's clock as it is: the renewal just now may have found it stepped back."""
+        memory, now_ms = self.keeping.memory, self._tenure.store_time.now_ms()
+        channels = queue.by_the_clock(memory.state, memory.channels, now_ms=now_ms)
+        if channels is not memory.channels:
+            self.keeping.change(msgspec.structs.replace(memory, channels=channels))
 
     # -- the logs -----------------------------------------------------------------------------------------------------
 
@@ -133,7 +146,8 @@ class Turn:
     async def _look(self) -> None:
         """Learn which logs can be read, and read on in those that were written anew."""
         trouble = self._logs.trouble
-        where = await self._logs.look(self.keeping.memory.positions)
+        memory = self.keeping.memory
+        where = await self._logs.resumed(await self._logs.look(memory.positions), memory.state.told)
         if where:
             log.warning("logs_written_anew", read_on_after=where)
             self.keeping.change(moved(self.keeping.memory, where, self._around.exchanges()))

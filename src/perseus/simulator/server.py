@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from perseus.accepting import take_no_more
 from perseus.simulator.binance import RULES_BY_VENUE, BinanceVenue
 from perseus.simulator.connections import Handler, reset_connection
 from perseus.simulator.faults import AT_ONCE, Fault, FaultBoard
@@ -25,6 +26,7 @@ class Simulator:
         self, runner: web.AppRunner, venues: dict[str, BinanceVenue], faults: FaultBoard, *, host: str
     ) -> None:
         self._runner = runner
+        self._listeners: list[asyncio.Server] = []
         self.venues = venues
         self.faults = faults
         self.host = host
@@ -52,6 +54,7 @@ class Simulator:
         self.feeds.cancel()
         for venue in self.venues.values():
             venue.drop_all()
+        await take_no_more(self._listeners)
         await self._runner.cleanup()
         try:
             await self.feeds
@@ -59,6 +62,14 @@ class Simulator:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
                 raise
+
+    async def listen(self, port: int, *, context: ssl.SSLContext | None = None) -> int:
+        """Listen on one more port, with TLS if there is a context; 0 is one the system chooses. Raises: OSError."""
+        if (connected := self._runner.server) is None:
+            raise RuntimeError("the simulator listens before it was set up")
+        listener = await asyncio.get_running_loop().create_server(connected, self.host, port, ssl=context)
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
 
 
 async def serve(
@@ -90,9 +101,9 @@ async def serve(
     await runner.setup()
     simulator = Simulator(runner, venues, faults, host=host)
     try:
-        simulator.port = await _listen(runner, host, port)
+        simulator.port = await simulator.listen(port)
         if tls_port is not None:
-            simulator.tls_port = await _listen(runner, host, tls_port, context=context)
+            simulator.tls_port = await simulator.listen(tls_port, context=context)
     except OSError:
         await simulator.aclose()
         raise
@@ -105,13 +116,6 @@ def _tls_context(cert: Path | None, key: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
     return context
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int, *, context: ssl.SSLContext | None = None) -> int:
-    """Listen, and return the port; with 0 it is one the system chose."""
-    site = web.TCPSite(runner, host, port, ssl_context=context)
-    await site.start()
-    return int(runner.addresses[-1][1])
 
 
 def _application(venues: dict[str, BinanceVenue], faults: FaultBoard, player: Replay | None) -> web.Application:

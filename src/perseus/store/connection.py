@@ -304,7 +304,7 @@ def _translated(error: Exception, what: str, *, key: str, url: str) -> PerseusEr
     if isinstance(error, rex.MovedError) and "+cluster" not in url:
         text += "; it is a node of a Cluster, which STORE_URL names with redis+cluster://"
     if isinstance(error, rex.ResponseError | rex.BusyLoadingError | rex.ClusterError):
-        return StoreRefused(f"The store at {url} refused {what}: {text}. Nothing was written.")
+        return StoreRefused(f"The store at {url} refused {what}: {text}. Nothing was written.", reason=text)
     return StoreUnavailable(
         f"The store at {url} cannot be reached: {text or type(error).__name__}. "
         f"Check that the server runs and STORE_URL names it, then `perseus doctor`."

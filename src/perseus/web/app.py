@@ -100,7 +100,8 @@ class Web:
             client_of=client_key,
             allow_origin="*",  # with a token: a cookie counts from our own pages only
         )
-        login = Login(database, self._identities, names=names, clock=clock)
+        login = Login(database, self._identities, names=names, clock=clock, is_simulated=settings.is_simulated)
+        pages = AdminUI(self._identities, names=names, is_simulated=settings.is_simulated)
         self.app: ASGIApp = Guard(
             api_first(
                 self._trpc,
@@ -108,7 +109,7 @@ class Web:
                     [
                         *login.routes(),
                         *health.routes(store, database, clock=clock),
-                        *AdminUI(self._identities, names=names).routes(),
+                        *pages.routes(),
                     ]
                 ),
             ),
@@ -116,6 +117,11 @@ class Web:
             proxies=TrustedProxies(settings.trusted_proxies),
             door=_rate_limit(settings, clock),
         )
+
+    @property
+    def exchanges(self) -> Sequence[Exchange]:
+        """The exchanges of the database as last read; empty before the first time."""
+        return self._snapshot.exchanges()
 
     async def run(self, door: socket.socket, *, stop: asyncio.Event) -> None:
         """Serve on an open port until `stop` is set; watch the network, and the rights of those who look, meanwhile."""

@@ -77,8 +77,10 @@ class Login:
         names: OurNames,
         clock: Clock,
         limit: LoginLimit | None = None,
+        is_simulated: bool = False,
     ) -> None:
         self._database, self._identities, self._names, self._clock = database, identities, names, clock
+        self._is_simulated = is_simulated
         self._limit = limit or LoginLimit(clock=clock)
         self._under_way = 0
 
@@ -96,8 +98,8 @@ class Login:
         """The page to sign in with. A one-time link only shows a button: previews and scanners follow links, too."""
         next_path = local_path(request.query_params.get("next", "/"))
         if token := request.query_params.get("token"):
-            return HTMLResponse(link_page(token=token, next_path=next_path))
-        return HTMLResponse(password_page(next_path=next_path))
+            return HTMLResponse(link_page(token=token, next_path=next_path, is_simulated=self._is_simulated))
+        return HTMLResponse(password_page(next_path=next_path, is_simulated=self._is_simulated))
 
     async def _sign_in(self, request: Request) -> Response:
         form = _Form()
@@ -112,7 +114,9 @@ class Login:
         except _Refused as refusal:
             if _wants_json(request):
                 return _json({"error": refusal.says}, refusal.status, refusal.headers)
-            page = password_page(next_path=form.next, email=form.email, fault=refusal.says)
+            page = password_page(
+                next_path=form.next, email=form.email, fault=refusal.says, is_simulated=self._is_simulated
+            )
             return HTMLResponse(page, refusal.status, refusal.headers)
         # from where the page is, so that it also leads there under the path of a proxy
         response = _json({"next": form.next}) if _wants_json(request) else RedirectResponse(f".{form.next}", 303)

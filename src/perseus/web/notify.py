@@ -141,7 +141,7 @@ async def unmute(context: SeesAlerts, asked: UnmuteAsked) -> IncidentRecord:
 async def test(context: SeesAlerts, asked: TestAsked) -> TestOutcome:
     """Have a test message sent to a channel, and say what became of it; "waiting": it is not known yet."""
     seen = await alerting.read(context.store)
-    if seen.holder is None:
+    if seen.holder is None or seen.obstacle is not None:
         return TestOutcome(outcome="failed", reason=seen.why)
     channels = tuple(channel.name for channel in seen.health.channels) if seen.health else ()
     if asked.channel not in channels:

@@ -19,11 +19,13 @@ _PAGE = """<!doctype html>
 <body>
 <main>
 <h1>{title}</h1>
-{body}
+{kind}{body}
 </main>
 </body>
 </html>
 """
+
+_SIMULATED = "<p>Simulated network</p>\n"
 
 _SIGN_IN = """{fault}<form method="post" action="login">
 <input type="hidden" name="next" value="{next}">
@@ -44,7 +46,7 @@ _SIGN_IN_BY_LINK = """<p>This link signs you in once, in this browser.</p>
 </form>"""
 
 
-def password_page(*, next_path: str, email: str = "", fault: str = "") -> str:
+def password_page(*, next_path: str, email: str = "", fault: str = "", is_simulated: bool) -> str:
     """Ask for e-mail address and password; `fault` says what was wrong with the last attempt."""
     body = _SIGN_IN.format(
         next=escape(next_path),
@@ -53,13 +55,17 @@ def password_page(*, next_path: str, email: str = "", fault: str = "") -> str:
         focus_email="" if email else " autofocus",
         focus_password=" autofocus" if email else "",
     )
-    return _PAGE.format(title="Sign in", style=STYLE_PATH, body=body)
+    return _page(body, is_simulated=is_simulated)
 
 
-def link_page(*, token: str, next_path: str) -> str:
+def link_page(*, token: str, next_path: str, is_simulated: bool) -> str:
     """A button that uses the one-time link: whoever only looks at the address (a preview, a scanner) uses nothing."""
     body = _SIGN_IN_BY_LINK.format(token=escape(token), next=escape(next_path))
-    return _PAGE.format(title="Sign in", style=STYLE_PATH, body=body)
+    return _page(body, is_simulated=is_simulated)
+
+
+def _page(body: str, *, is_simulated: bool) -> str:
+    return _PAGE.format(title="Sign in", style=STYLE_PATH, kind=_SIMULATED if is_simulated else "", body=body)
 
 
 def style_sheet() -> bytes:

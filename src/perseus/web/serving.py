@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from ipaddress import ip_address
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from perseus.accepting import take_no_more
 from perseus.errors import CannotListen
 from perseus.web import remarks
 from perseus.web.heads import BoundedHttp
@@ -100,19 +101,9 @@ async def _run(
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not serving.done():
-            await _take_no_more(server.servers)
+            await take_no_more(server.servers)
             await close(CLOSE_WITHIN_S)
             server.should_exit = True
-
-
-async def _take_no_more(listeners: Sequence[asyncio.Server]) -> None:
-    """Close the port. Whoever is being accepted just now is accepted first: asyncio would lose that connection."""
-    loop = asyncio.get_running_loop()
-    for door in [door for listener in listeners for door in listener.sockets]:
-        loop.remove_reader(door.fileno())
-    await asyncio.sleep(0)
-    for listener in listeners:
-        listener.close()
 
 
 def _fix(error: OSError) -> str:

@@ -39,12 +39,16 @@ class _File(NamedTuple):
 
 
 class AdminUI:
-    """The routes of the pages and of what they load."""
+    """The routes of the pages and of what they load. `is_simulated`: each page says that the network is no real one."""
 
-    def __init__(self, identities: Identities, *, names: OurNames, built: Traversable = BUILT) -> None:
+    def __init__(
+        self, identities: Identities, *, names: OurNames, is_simulated: bool = False, built: Traversable = BUILT
+    ) -> None:
         self._identities, self._names = identities, names
         page = built.joinpath("index.html")
         self._page = page.read_text("utf-8") if page.is_file() else None
+        if self._page is not None and is_simulated:  # in the page itself: no answer has to come before it says so
+            self._page = self._page.replace("<html ", "<html data-simulated ", 1)
         self._assets = _assets(built.joinpath("assets"))
 
     def routes(self) -> list[Route]:

@@ -1,4 +1,5 @@
-// Runs checks against servers. Reads a job from stdin: {"servers": [{"name", "url", "token", "checks": [names] | null}]};
+// Runs checks against servers. Reads a job from stdin: {"servers": [{"name", "url", "token", "checks": [names] | null,
+// "patience": how many times as long as usual its answers are waited for}]};
 // writes one JSON line for each outcome: {"server", "check", "error": null | text, "ms"}. `--list` prints every check.
 import { readdir } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';

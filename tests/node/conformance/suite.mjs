@@ -1,7 +1,12 @@
 // What a check is, and the words every check is written with.
 import assert from 'node:assert/strict';
+import { AsyncLocalStorage } from 'node:async_hooks';
 
 const checks = new Map();
+const patience = new AsyncLocalStorage();
+
+/** How long the check under way waits for what must come: longer where it is expected to come, on however busy a machine. */
+export const patient = (ms) => ms * (patience.getStore() ?? 1);
 
 /**
  * Declare one fact about a tRPC server. `section` of the wire protocol; `ms` it may take at most; `alone` while nothing
@@ -17,8 +22,12 @@ export function allChecks() {
   return [...checks.values()];
 }
 
-/** Run one check against `{url, token}` and say how it went. It never throws. */
-export async function runCheck({ body, ms, name }, { url, token }) {
+/** Run one check against `{url, token, patience}` and say how it went. It never throws. */
+export function runCheck(check, server) {
+  return patience.run(server.patience, () => run(check, server));
+}
+
+async function run({ body, ms, name }, { url, token }) {
   const cleanups = [];
   const target = {
     url,
@@ -49,7 +58,8 @@ function describe(cause) {
 }
 
 /** The promise, or an error naming what did not come in time. */
-export async function within(ms, promise, what) {
+export async function within(usualMs, promise, what) {
+  const ms = patient(usualMs);
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms);
@@ -61,7 +71,8 @@ export async function within(ms, promise, what) {
 export const quiet = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Ask until the answer is truthy. */
-export async function until(predicate, what, ms = 3000) {
+export async function until(predicate, what, usualMs = 3000) {
+  const ms = patient(usualMs);
   const end = performance.now() + ms;
   for (;;) {
     const value = await predicate();

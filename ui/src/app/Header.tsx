@@ -7,6 +7,7 @@ import { session } from '../api/queries';
 import { Link } from '../ui/Link';
 import { useClosesOutside } from '../ui/useClosesOutside';
 import { LiveSwitch } from './LiveSwitch';
+import { IS_SIMULATED } from './kind';
 import { addressOf } from './places';
 import type { Place } from './placeOf';
 import { PreferenceFields } from './PreferenceFields';
@@ -22,6 +23,7 @@ export function Header({ place }: { place: Place }): ReactNode {
             <path d="M12 7v4M10.5 13.5 7 16.5M13.5 13.5l3.5 3" />
           </svg>
           Perseus
+          {IS_SIMULATED && <span className="simulated">Simulated<span className="unseen"> network</span></span>}
         </Link>
         <nav aria-label="Pages" className="top-pages">
           <Link to={addressOf({ page: 'network' })} className="top-page" {...((place.page === 'network' || place.page === 'exchange') && { current: place.page === 'network' ? 'page' : 'true' })}>Network</Link>

@@ -10,6 +10,7 @@ import changing from '../ui/icons/changing.svg';
 import late from '../ui/icons/late.svg';
 import offline from '../ui/icons/offline.svg';
 import unknown from '../ui/icons/unknown.svg';
+import { IS_SIMULATED } from './kind';
 import { useLive } from './live';
 import type { Place } from './placeOf';
 
@@ -23,7 +24,7 @@ export function TabSign({ place }: { place: Place }): ReactNode {
   const isLive = link.kind === 'live' && sentence !== null;
   const says = isLive ? [sentence.verdict, ...sentence.details].join(' · ') : link.kind === 'lost' ? 'Live view lost' : 'Connecting';
   const where = place.page === 'exchange' ? `${place.name} · ` : place.page === 'notifications' ? 'Notifications · ' : '';
-  const title = `${where}${says} · Perseus`;
+  const title = `${IS_SIMULATED ? 'Simulated: ' : ''}${where}${says} · Perseus`;
   const icon = ICONS[isLive ? sentence.look : 'unknown'];
   useEffect(() => {
     document.title = title;

@@ -1,11 +1,10 @@
-/** The first line of the page: is anybody told? */
+/** The first line of the page: is anybody told? And what the notifier cannot do besides. */
 
 import type { ReactNode } from 'react';
 import type { Alerting, Known } from '../api/alerts';
 import { Part } from '../network/SentencePart';
 import { Glyph } from '../ui/Glyph';
 import { At, Since } from '../ui/Moment';
-import { Prose } from '../ui/Prose';
 import { moment } from '../ui/time';
 import { channelWords, isPartly, UNKNOWN, verdictOf } from './wording';
 
@@ -32,7 +31,7 @@ export function AlertsLine({ alerts: { data, atMs, fault }, isLost, openCount }:
           </span>
         </span>
       </p>
-      {isKnown && data.alerts === 'sent' && data.why && <output className="notice"><Prose>{data.why}</Prose></output>}
+      {isKnown && data.trouble && <output className="notice">{data.trouble}</output>}
       {fault !== null && !isLost && <output className="notice">{fault} Perseus is asked again by itself.</output>}
     </div>
   );

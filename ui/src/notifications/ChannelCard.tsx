@@ -7,7 +7,7 @@ import { Fact } from '../network/FactList';
 import { Ago, Since } from '../ui/Moment';
 import { moment } from '../ui/time';
 import { TestButton } from './TestButton';
-import { stateOf, UNKNOWN } from './wording';
+import { isInTrouble, stateOf, UNKNOWN } from './wording';
 
 type Shown = { channel: ChannelHealth; host: string | null; isKnown: boolean; whyNot: string | null };
 
@@ -16,7 +16,7 @@ export function ChannelCard({ channel, host, isKnown, whyNot }: Shown): ReactNod
   const { look, word } = isKnown ? stateOf(channel) : { look: UNKNOWN.look, word: 'Unknown' };
   const success = moment(channel.lastSuccessAt);
   const oldest = moment(channel.oldestUnsentAt);
-  const isInTrouble = channel.state === 'dead' || channel.state === 'failing';
+  const isIll = isInTrouble(channel);
   const titleId = useId();
   return (
     <article className={`card look-${look}`} data-channel={channel.name} data-state={isKnown ? channel.state : 'unknown'} aria-labelledby={titleId}>
@@ -30,10 +30,10 @@ export function ChannelCard({ channel, host, isKnown, whyNot }: Shown): ReactNod
         <Fact name="Queued"><span className="times">{channel.queued}</span>{oldest !== null && <>, the oldest for <Since at={oldest} /></>}</Fact>
         {channel.dropped > 0 && <Fact name="Dropped"><span className="times">{channel.dropped}</span> {channel.dropped === 1 ? 'message was' : 'messages were'} given up: too old, or too many waited</Fact>}
       </dl>
-      {(channel.reason || isInTrouble) && (
+      {(channel.reason || isIll) && (
         <div className="remarks">
           {channel.reason && <p className="remark"><span className="remark-name">Why</span><span className="channel-reason">{channel.reason}</span></p>}
-          {isInTrouble && <p className="remark"><span className="remark-name">What to do</span><span>{channel.state === 'dead' ? <Revive name={channel.name} host={host} /> : <Wait isQueued={channel.queued > 0} host={host} />}</span></p>}
+          {isIll && <p className="remark"><span className="remark-name">What to do</span><span>{channel.state === 'dead' ? <Revive name={channel.name} host={host} /> : <Wait isQueued={channel.queued > 0} host={host} />}</span></p>}
         </div>
       )}
       <TestButton channel={channel.name} whyNot={whyNot} />

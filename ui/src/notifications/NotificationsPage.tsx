@@ -1,4 +1,4 @@
-/** Notifications: whether anybody is told, by which channels, who has which incident, what was. */
+/** Notifications: whether anybody is told, who has which incident, by which channels, what was. */
 
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { type ReactNode, useState } from 'react';
@@ -32,10 +32,10 @@ export function NotificationsPage(): ReactNode {
     <>
       <h1 className="unseen">Notifications</h1>
       <AlertsLine alerts={alerts} isLost={isLost} openCount={incidents.data?.incidents.length ?? null} />
+      <OpenIncidents incidents={incidents} isLost={isLost} isRecorded={isKnown && alerts.data ? alerts.data.holder !== null : null} />
       {alerts.data && silence && <Silence silence={silence} status={alerts.data} />}
       {alerts.data && alerts.data.channels.length > 0 && <Channels status={alerts.data} isKnown={isKnown} whyNot={whyNot} />}
       {alerts.data && <Telling status={alerts.data} />}
-      <OpenIncidents incidents={incidents} isLost={isLost} isRecorded={isKnown && alerts.data ? alerts.data.holder !== null : null} />
       <ResolvedIncidents
         incidents={over?.pages.flatMap((page) => page.incidents) ?? null}
         error={isLost ? null : resolved.error}

@@ -8,13 +8,12 @@ import { moment } from '../ui/time';
 import { announcedWords } from './wording';
 
 /** The facts of the notifier. */
-export function Telling({ status: { holder, announced, trouble } }: { status: StatusView }): ReactNode {
+export function Telling({ status: { holder, announced } }: { status: StatusView }): ReactNode {
   const since = moment(holder?.since);
   const { told, untold } = announcedWords(announced);
   return (
     <section className="panel report" aria-labelledby="telling-title">
       <h2 id="telling-title" className="section-title">Who tells, and of what</h2>
-      {trouble && <p className="notice">{trouble}</p>}
       <dl className="facts">
         <Fact name="Notifier">{holder === null ? 'nobody' : <span className="mono">{holder.hostname}</span>}</Fact>
         {holder && <Fact name="Since">{since === null ? null : <Ago at={since} />}</Fact>}

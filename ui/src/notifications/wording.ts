@@ -39,6 +39,11 @@ export function stateOf(channel: Pick<ChannelHealth, 'state'>): Word {
   return STATES[channel.state];
 }
 
+/** Whether a channel takes nothing now. */
+export function isInTrouble({ state }: Pick<ChannelHealth, 'state'>): boolean {
+  return state === 'dead' || state === 'failing';
+}
+
 /** Whether people are told: well only while every channel works. */
 export function verdictOf(status: Pick<StatusView, 'alerts' | 'channels'>): Word {
   const { alerts, channels } = status;
@@ -52,7 +57,7 @@ export function isPartly({ alerts, channels }: Pick<StatusView, 'alerts' | 'chan
 }
 
 function workingOf(channels: readonly Pick<ChannelHealth, 'state'>[]): number {
-  return channels.filter(({ state }) => state !== 'dead' && state !== 'failing').length;
+  return channels.filter((channel) => !isInTrouble(channel)).length;
 }
 
 /** `2 channels`, `0 of 2 channels work`. */
@@ -72,13 +77,20 @@ export function announcedWords(announced: readonly string[]): { told: string[]; 
   };
 }
 
-/** Why nobody is told: what to do about it differs. */
-export type Silence = 'no notifier' | 'no channel' | 'all dead' | 'failing';
+/** Why nobody is told, without the verdict it begins with: `No alerts are being sent: no notifier runs.` */
+export function reasonOf(why: string): string {
+  const reason = why.replace(/^No alerts are being sent: /, '');
+  return reason.charAt(0).toUpperCase() + reason.slice(1);
+}
+
+/** Why nobody is told: what to do about it differs. `other`: the reason itself says what. */
+export type Silence = 'no notifier' | 'no channel' | 'all dead' | 'failing' | 'other';
 
 /** Why nobody is told; null: somebody is. */
-export function silenceOf(status: Pick<StatusView, 'alerts' | 'holder' | 'channels'>): Silence | null {
-  if (status.alerts === 'sent') return null;
-  if (status.holder === null) return 'no notifier';
-  if (status.channels.length === 0) return 'no channel';
-  return status.alerts === 'failing' ? 'failing' : 'all dead';
+export function silenceOf({ alerts, holder, channels, why }: Pick<StatusView, 'alerts' | 'holder' | 'channels' | 'why'>): Silence | null {
+  if (alerts === 'sent') return null;
+  if (alerts === 'failing') return 'failing';
+  if (channels.length > 0) return 'all dead';
+  if (holder === null) return why?.includes('no notifier runs') ? 'no notifier' : 'other';
+  return why?.includes('no Discord webhook is set') ? 'no channel' : 'other';
 }

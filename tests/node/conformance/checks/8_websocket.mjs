@@ -3,7 +3,7 @@ import { createTRPCClient, wsLink } from '@trpc/client';
 
 import { clientOf, follow, webSocketClient } from '../clients.mjs';
 import { openWire } from '../raw.mjs';
-import { assert, assertShape, check, failure, quiet, until, within } from '../suite.mjs';
+import { assert, assertShape, check, failure, patient, quiet, until, within } from '../suite.mjs';
 
 const ticks = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => ({ id: String(from + index), data: { n: from + index } }));
 const mutate = (target, exchangeId, command) => clientOf(target, 'httpLink').demo.mutate.mutate({ exchangeId, command });
@@ -150,17 +150,17 @@ check('ws: the reconnect notice lets calls under way finish', { section: '6', al
 
 check('ws: the keep-alive of the client is answered', { section: '6' }, async (target) => {
   const wire = await openWire(target);
-  const keepAlive = { enabled: true, intervalMs: 100, pongTimeoutMs: 700 };
+  const keepAlive = { enabled: true, intervalMs: 100, pongTimeoutMs: patient(700) };
   const client = clientOf(target, 'wsLink', { url: wire.webSocketUrl, keepAlive });
   await client.test.echo.query(1);
-  await quiet(1200);
+  await quiet(patient(700) + 500);
   assert.equal(await client.test.echo.query(2), 2);
   assert.equal(wire.connections, 1, 'no PONG came, the client opened another socket');
 });
 
 check('ws: a silent socket is replaced, and the subscription resumes', { section: '6' }, async (target) => {
   const wire = await openWire(target);
-  const keepAlive = { enabled: true, intervalMs: 100, pongTimeoutMs: 100 };
+  const keepAlive = { enabled: true, intervalMs: 100, pongTimeoutMs: patient(100) };
   const client = clientOf(target, 'wsLink', { url: wire.webSocketUrl, keepAlive });
   const told = follow(target, client.test.ticks, { count: 8, intervalMs: 150 });
   await until(() => told.values.all.length >= 3, 'some ticks');
