@@ -201,6 +201,15 @@ async def test_later_acknowledgement_wins_and_both_are_in_the_audit_log(database
     ]
 
 
+async def test_acknowledging_again_without_a_reason_keeps_ones_own(database: Database) -> None:
+    """Pressing a button twice must not take away what one said of it."""
+    async with database.begin() as connection:
+        await incidents.record(connection, outage())
+        await incidents.acknowledge(connection, outage().id, by=ADA, reason="looking", now_ms=NOW)
+        again = await incidents.acknowledge(connection, outage().id, by=ADA, now_ms=NOW + 1)
+    assert (again.acknowledged_by, again.acknowledged_reason) == (ADA.name, "looking")
+
+
 async def test_muting_always_ends_and_can_be_taken_back(database: Database) -> None:
     """A mute nobody remembers would hide the next outage."""
     async with database.begin() as connection:

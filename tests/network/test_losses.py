@@ -300,6 +300,34 @@ def test_server_just_started_is_given_time(uptime_s: int) -> None:
     assert sight.lost_after() == TTL_S + INTERVAL_S + RETURN_S - max(0, uptime_s)
 
 
+@pytest.mark.parametrize("is_renewed", [False, True])
+def test_lease_written_since_the_server_is_up_needs_no_time(is_renewed: bool) -> None:
+    """Whoever tries this kills an instance a minute after starting the store: told at once as any other death."""
+    sight = Sight(uptime_s=0)
+    if is_renewed:
+        sight.serve()
+    sight.look()
+    sight.let_pass(1)
+    sight.serve()
+    assert sight.lost_after() == TTL_S
+
+
+def test_lease_the_server_came_back_with_is_given_time() -> None:
+    """Old data may show a lease that was given back long ago; nobody renews it, and it runs out under our eyes."""
+    sight = Sight(uptime_s=0)
+    sight.serve()
+    assert sight.lost_after() == TTL_S + INTERVAL_S + RETURN_S
+
+
+def test_lease_written_before_a_restart_is_given_time(sight: Sight) -> None:
+    """What was written under our eyes was written by the server as it was before."""
+    sight.wait(1)
+    sight.serve()
+    sight.wait(1)
+    sight.run_id = "r2"
+    assert sight.lost_after() == TTL_S + INTERVAL_S + RETURN_S
+
+
 def test_store_that_was_away_is_given_time(sight: Sight) -> None:
     """Away for longer than every lease: all keys have expired, and no instance knows yet that it may claim."""
     sight.watched.lost_sight()

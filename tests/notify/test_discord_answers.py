@@ -76,6 +76,23 @@ def test_the_longer_of_two_times_is_kept() -> None:
     assert limited({"retry_after": 64.57}, retry_after="3", via="1.1 google").after_s == 64.57
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (403, {}, b'{"code": 130000, "message": "API resource is currently overloaded"}'),
+        (403, {"content-type": "text/html"}, b"<html>blocked</html>"),
+        (200, {"content-type": "text/html"}, b"<html>sign in</html>"),
+        (302, {"location": "https://elsewhere.example"}, b""),
+        (503, {}, b""),
+    ],
+)
+def test_trouble_without_a_time_is_tried_again_soon(status: int, headers: dict[str, str], body: bytes) -> None:
+    """It may be over at once: the pause is the pace's, a second at first and longer each time."""
+    outcome = read(Answer(status, headers, body), edits=False)
+    assert isinstance(outcome, Later)
+    assert outcome.after_s == 0
+
+
 @pytest.mark.parametrize("figure", ["soon", "-3", "nan", "inf", "1e999", ""])
 def test_time_that_is_none_counts_as_a_minute(figure: str) -> None:
     """It is neither asked again at once nor never."""

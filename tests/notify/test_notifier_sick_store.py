@@ -253,7 +253,7 @@ async def test_clock_that_is_stepped_to_and_fro_makes_no_storm(
         await telling.log.start(BINANCE, host="fra-2")
         await telling.told("ops", "Binance is active again")
         told = texts(telling)[before:]
-        assert told.count("Coinbase is stable again") == 1, told
+        assert len([text for text in told if "Coinbase is stable again" in text]) == 1, told
         assert len([text for text in told if "Kraken is still offline" in text]) in (1, 2), told  # as it ends again
         assert len(told) <= 4, told
 

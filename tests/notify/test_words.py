@@ -135,7 +135,7 @@ def message(kind: Kind, *lines: Line, of: int = 8) -> Message:
 
 BACK: dict[str, Any] = {"until_ms": NOW_MS}
 HEADLINES: list[tuple[str, Message, str]] = [
-    ("one", message("offline", line("Kraken")), "Kraken is offline"),
+    ("one", message("offline", line("Kraken")), "Kraken is offline, last on fra-1"),
     (
         "several",
         message("offline", line("Kraken"), line("Binance"), line("Coinbase")),
@@ -146,14 +146,18 @@ HEADLINES: list[tuple[str, Message, str]] = [
     (
         "somebody comes",
         message("offline", line("Kraken", next_hostname="fra-2", next_phase="warming")),
-        "Kraken is offline; fra-2 is warming up",
+        "Kraken is offline, last on fra-1; fra-2 is warming up",
     ),
     (
         "some are back",
         message("offline", line("Kraken"), line("Binance"), line("OKX", **BACK)),
         "2 of 8 exchanges are offline: Kraken, Binance; OKX is back",
     ),
-    ("one is left", message("offline", line("Kraken"), line("OKX", **BACK)), "Kraken is offline; OKX is back"),
+    (
+        "one is left",
+        message("offline", line("Kraken"), line("OKX", **BACK)),
+        "Kraken is offline, last on fra-1; OKX is back",
+    ),
     ("over", message("offline", line("Kraken", **BACK)), "Kraken was down 3m12s"),
     ("meant", message("offline", line("Kraken", "stopped", **BACK)), "Kraken was down 3m12s, then stopped"),
     (

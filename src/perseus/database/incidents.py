@@ -210,8 +210,12 @@ async def acknowledge(
 ) -> IncidentRecord:
     """Note that somebody knows of an open incident: no more reminders. Who did so last, and why, is shown.
 
+    Without a reason the one they gave before goes on to be shown; another's does not.
     Raises: UnknownIncident; IncidentOver.
     """
+    if not reason:
+        found = await by_id(connection, incident_id)
+        reason = found.acknowledged_reason or "" if found.acknowledged_by == _name(by) else ""
     written = {"acknowledged_at": iso(now_ms), "acknowledged_by": _name(by), "acknowledged_reason": _reason(reason)}
     return await _written(connection, incident_id, "acknowledge", written, by=by, now_ms=now_ms)
 

@@ -4,13 +4,14 @@ What can be lost is the tenure that `last` tells of: it was renewed at least onc
 
 | its key | when |
 | --- | --- |
-| ran out under our eyes | at once |
+| ran out under our eyes | at once, if we saw it begin or renewed |
 | vanished before the expiry last observed, or was never seen by us | an interval past its expiry |
 | is another holder's, who has not renewed yet or is a program that records nothing | an interval past its expiry |
 | is still there, unreadable or without TTL | never: nobody can claim either; the card says what to do |
 
-and only when the server has been up, and answered us, for so long that a living holder would have claimed again: an
-instance that comes back under a new epoch tells its own `lease_lapsed`.
+and else only when the server has been up, and answered us, for so long that a living holder would have claimed again:
+it may have come back with old data. What we saw written since then is not old. (An instance that comes back under a new
+epoch tells its own `lease_lapsed`.)
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class _Tenure:
     snapshot: InstanceStatus
     ends_at: float = 0.0
     was_seen: bool = False  # its status key, by us
+    was_written: bool = False  # under our eyes, by the server as it is up now
     vanished_early: bool = False
     is_settled: bool = False
 
@@ -94,6 +96,7 @@ class Watched:
         self._tenure: _Tenure | None = None
         self._newest_epoch = 0
         self._is_new = True
+        self._is_first_look = True  # at this server, since it is up and we have not been blind
         self._run_id: str | None = None  # None: it did not answer when last asked
         self._looked_at = 0.0
         self._trusted_since = 0.0  # boot-time seconds: since then this server is up and we have not been blind
@@ -131,10 +134,14 @@ class Watched:
             self.unrecorded.append(tenure.snapshot)
 
     def _judge_server(self, look: Look) -> None:
+        is_other = look.run_id != self._run_id or look.sent_at - self._looked_at > BLIND_S
+        self._is_first_look = self._is_new or is_other
         if self._is_new:
             self._trusted_since = look.received_at - max(0, look.uptime_s)
-        elif look.run_id != self._run_id or look.sent_at - self._looked_at > BLIND_S:
+        elif is_other:
             self._trusted_since = look.received_at
+        if self._is_first_look and self._tenure is not None:
+            self._tenure.was_written = False
         self._is_new, self._run_id, self._looked_at = False, look.run_id, look.received_at
 
     def _holder(self, look: Look) -> InstanceStatus | UnreadableKey | None:
@@ -171,6 +178,7 @@ class Watched:
         elif self._tenure.snapshot.last_heartbeat == last.last_heartbeat:
             return self._tenure
         self._tenure.snapshot = last
+        self._tenure.was_written = not self._is_first_look
         self._tenure.ends_at = max(self._tenure.ends_at, _end_by_heartbeat(self._tenure, look))
         return self._tenure
 
@@ -191,7 +199,8 @@ class Watched:
             tenure.vanished_early = True
         ran_out = is_gone and tenure.was_seen and not tenure.vanished_early
         certain_at = tenure.ends_at + (-AT_EXPIRY_S if ran_out else tenure.interval_s)
-        return now >= max(certain_at, self._trusted_at(tenure))
+        trusted_at = 0.0 if ran_out and tenure.was_written else self._trusted_at(tenure)
+        return now >= max(certain_at, trusted_at)
 
     def _trusted_at(self, tenure: _Tenure) -> float:
         """When the server has been up and answering for so long that a living holder would have claimed again."""

@@ -97,7 +97,7 @@ def read(answer: Answer, *, edits: bool) -> Outcome:
         asked = seconds(answer.headers.get("retry-after")) or 0.0  # a guess: an outage may be over long before
         return Later(min(asked, LONGEST_PAUSE_S), f"Discord answered {status}")
     if status < 400:
-        return Later(LONGEST_PAUSE_S, f"Discord's address answered with a redirect ({status}), which is not followed")
+        return Later(0.0, f"Discord's address answered with a redirect ({status}), which is not followed")
     return _refused(answer, edits=edits)
 
 
@@ -108,7 +108,7 @@ def _taken(answer: Answer) -> Outcome:
     kind = answer.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if answer.body != b"" and kind != "application/json":
         # a filter or sign-in page on the way: to count it as delivered would lose every alert without a word
-        return Later(LONGEST_PAUSE_S, f"a page came instead of Discord's answer ({answer.status})")
+        return Later(0.0, f"a page came instead of Discord's answer ({answer.status})")
     return Delivered("")
 
 
@@ -133,13 +133,13 @@ def _refused(answer: Answer, *, edits: bool) -> Outcome:
     code, words = said.get("code"), _words(said)
     is_discords = isinstance(code, int) or isinstance(said.get("message"), str)
     if code in _PASSING or status in {407, 408, 425}:
-        return Later(LONGEST_PAUSE_S, f"Discord answered {status}{words}")
+        return Later(0.0, f"Discord answered {status}{words}")
     if code == UNKNOWN_MESSAGE and edits:
         return Gone()
     if status in {400, 413} or code in _OF_THE_MESSAGE:
         return Refused(f"Discord refused the message ({status}{words})")
     if not is_discords:
-        return Later(LONGEST_PAUSE_S, f"something before Discord answered {status}")
+        return Later(0.0, f"something before Discord answered {status}")
     if status in _OF_THE_WEBHOOK:
         return Dead(f"{_OF_THE_WEBHOOK[status]} ({status}{words})")
     return Refused(f"Discord refused the message ({status}{words})")

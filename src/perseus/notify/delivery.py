@@ -79,7 +79,8 @@ class Delivery:
 
     async def _tell(self, send: Send) -> float:
         """Send it, and remember what became of it; how long to wait before anything else is sent."""
-        return self._take(send, await self._deliver(send))
+        began_ms = self._tenure.store_time.now_ms()
+        return self._take(send, await self._deliver(send), began_ms=began_ms)
 
     async def _rest(self, seconds: float, held: Send) -> None:
         """Wait before sending, or trying again; before a mere edit only until there is something new to be told."""
@@ -128,7 +129,7 @@ class Delivery:
     def _may_send(self) -> bool:
         return self._tenure.is_held and not self._is_ending
 
-    def _take(self, send: Send, outcome: Outcome) -> float:
+    def _take(self, send: Send, outcome: Outcome, *, began_ms: int) -> float:
         """Remember what became of it; how long to wait if it is to be tried again, else 0."""
         now_ms, before = self._tenure.store_time.now_ms(), self._channel
         match outcome:
@@ -140,14 +141,15 @@ class Delivery:
                 log.error("message_not_sent", channel=self._webhook.name, key=send.message.key, reason=reason)
                 channel = queue.refused(before, send, reason=reason)
             case Dead(reason):
-                log.error("channel_dead", channel=self._webhook.name, reason=reason)
+                if not before.dead_reason:
+                    log.error("channel_dead", channel=self._webhook.name, reason=reason)
                 channel = queue.died(before, send, reason=reason)
             case Later() if not self._may_send():
                 return 0.0  # it was not sent, and that is not the channel's fault
             case Later(after_s, reason, _):
                 if not before.failing_reason:
                     log.warning("channel_failing", channel=self._webhook.name, reason=reason)
-                self._keeping.change_channel(queue.failed(before, reason=reason, at_ms=now_ms))
+                self._keeping.change_channel(queue.failed(before, reason=reason, at_ms=began_ms))
                 return after_s
         if before.failing_reason and isinstance(outcome, Delivered):
             log.info("channel_working_again", channel=self._webhook.name)

@@ -35,7 +35,7 @@ def description(send: Send, *, now_ms: int) -> str:
             f"Asked for by {escaped(message.asked_by) or 'somebody'}. Nothing is wrong, nothing is to be done."
         )
     elif len(message.lines) == 1:
-        remarks.append(_explanation(message.lines[0]))
+        remarks += [_explanation(message.lines[0]), _what_to_do(message.lines[0])]
     if send.is_late:
         remarks.append(f"Delivered {headlines.lasting(now_ms - message.opened_ms)} late.")
     rest = "\n".join(remark for remark in remarks if remark)
@@ -93,9 +93,16 @@ def _explanation(line: Line) -> str:
         case "lease_lapsed":
             return f"Since {moment(line.since_ms)}. The store has lost the lease; the same instance asks for it again."
         case "flapping":
-            return f"Since {moment(line.since_ms)}. It goes down and comes back; told again when it is stable."
+            return f"Since {moment(line.since_ms)}. You hear of it again when it is stable, or when it stays down."
         case _:
             return f"Since {moment(line.since_ms)}."
+
+
+def _what_to_do(line: Line) -> str:
+    """The first thing to do about an open outage that nobody has yet."""
+    if not line.incident_id or line.until_ms is not None or line.acknowledged_by:
+        return ""
+    return f"Tell the others that you look into it: `perseus incidents ack {line.exchange_name}`"
 
 
 def _lines(message: Message, limit: int) -> str:

@@ -129,6 +129,8 @@ def _outages(message: Message) -> str:
         return "; ".join([_several(down, _common(down, message), of=message.of), *_ended(over)])
     line = down[0]
     text = f"{name(line)} {said(line, message.kind)}"
+    if line.phase == "offline" and line.hostname:
+        text += f", last on {escaped(line.hostname, NAME_LENGTH)}"
     if message.kind == "reminder":
         after = lasting(message.opened_ms - line.since_ms)
         text = f"{name(line)} {_SAID[_common(down, message)].of_one} after {after}"

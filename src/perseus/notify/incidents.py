@@ -1,7 +1,7 @@
 """Incidents: an exchange goes down, comes back, keeps doing so, or is meant to be down after all. Pure.
 
 Flapping is an exchange that went down or came back four times in 15 minutes: it stays one incident, told of by one
-message, until nothing has changed for ten minutes.
+message, that of its last outage, until nothing has changed for ten minutes.
 """
 
 from __future__ import annotations
@@ -125,12 +125,7 @@ def come_up(draft: Draft, exchange_id: int, *, at_ms: int) -> None:
         resolve(draft, incident, "recovered", at_ms=at_ms)
     else:
         remind_ms = incident.remind_ms if incident.muted_until_ms is not None else None
-        incident = change(draft, incident, is_flapping=True, changes=changes, remind_ms=remind_ms)
-        if incident.muted_until_ms is None:
-            line = line_of(incident, draft.told[exchange_id])
-            key = f"flapping-{incident.id}-{at_ms}"
-            key = draft.say("flapping", line, key=key, at_ms=at_ms, is_loud=True)
-            draft.keep(replace(incident, message=key))
+        change(draft, incident, is_flapping=True, changes=changes, remind_ms=remind_ms)
 
 
 def resolve(
