@@ -96,7 +96,7 @@ def _holder(channels: int = 0) -> bytes:
         claim_id=STAND_IN,
         instance_id="notifier-1",
         hostname="fra-alerts",
-        since=ago(4 * HOUR + 60),
+        since=ago(4 * HOUR + 90),
         version="0.5.0",
         channels=channels,
     )
