@@ -127,7 +127,7 @@ class Alerting(NamedTuple):
         if self.obstacle is not None:
             return _hindered(self.obstacle)
         if self.holder is None:
-            return "No alerts are being sent: no notifier runs.", "`perseus serve` and `perseus up` do that."
+            return "No alerts are being sent: no notifier runs.", "Start `perseus serve` or `perseus up` on one host."
         host = self.holder.hostname
         if not self.holder.channels:
             return (

@@ -118,7 +118,10 @@ def _faults(parts: SplitResult) -> Iterator[str]:
     """What is wrong with a webhook's URL, worst first."""
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host:
-        yield "is not an https:// URL; copy it from the channel's settings in Discord: Integrations, Webhooks"
+        yield (
+            "is not an https:// URL; copy it from the channel's settings in Discord (Integrations, Webhooks) and give "
+            "it as NAME=URL"
+        )
     if "@" in parts.netloc:
         yield "carries a user name or password, which webhooks have not"
     if parts.scheme == "http" and not _is_loopback(host):

@@ -174,7 +174,7 @@ async def test_status_ends_with_whether_anybody_is_told(valkey: Server, store: S
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    assert (await status()).splitlines()[-1].startswith(f"{NOBODY} `perseus serve`")
+    assert (await status()).splitlines()[-1].startswith(f"{NOBODY} Start `perseus serve`")
     assert (await status("kraken")).splitlines()[-1].startswith(NOBODY)
     alerts = json.loads(await status("--json"))["alerts"]
     assert (alerts["alerts"], alerts["holder"]) == ("none", None)

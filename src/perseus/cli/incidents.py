@@ -112,7 +112,7 @@ def mute(*, which: str, lasting: str, reason: str, settings: Settings) -> int:
 
     match = _FOR.fullmatch(lasting)
     if match is None:
-        raise BadUsage(f"--for {lasting!r} is no time. Give 30m, 2h or 7d; at most 30d.")
+        raise BadUsage(f"--for {lasting!r} is no time. Give 30m, 2h or 7d: whole minutes, hours or days, at most 30d.")
     lasting_ms = int(match["count"]) * _UNIT_MS[match["unit"]]
 
     async def work(change: _Change) -> IncidentRecord:

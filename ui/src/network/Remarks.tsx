@@ -28,7 +28,7 @@ export function Remarks({ card, isLive }: { card: CardView; isLive: boolean }): 
       {card.health === 'never' && (
         <p className="remark">
           <span className="remark-name">Start it with</span>
-          <span className="remark-text">a program of your own (<code>perseus.instance</code>), or <code>perseus run {card.exchangeName}</code> where Perseus has an adapter</span>
+          <span className="remark-text">your own program, or <code>perseus run {card.exchangeName}</code> where Perseus has an adapter</span>
         </p>
       )}
     </div>
