@@ -126,7 +126,7 @@ async def test_second_start_is_refused_while_the_first_is_under_way(
     with FaultProxy(valkey.url) as network:
         async with serving(setup_at(network.url, data_dir), follow_slowly, idle=True) as served:
             await wait_until_async(lambda: status_in(valkey), description="it has claimed")
-            network.hold_requests(1, containing=b"starting")  # the entry before the state is entered
+            network.hold_requests(1, containing=b"state_transition")  # the entry before the state is entered
             starts = [await send(store, "start", target=target_in(valkey)) for _ in range(2)]
             assert [reply.state for reply in await answers(store, starts[1])] == ["accepted", "refused"]
             network.release()
@@ -368,7 +368,7 @@ async def test_start_accepted_while_it_is_starting_does_not_undo_the_next_stop(
 ) -> None:
     """In idle a start is accepted although the process is about to start by itself: nothing of it may be left over."""
     with FaultProxy(valkey.url) as network:
-        network.hold_requests(1, containing=b"starting")  # the entry before the state is entered
+        network.hold_requests(1, containing=b"state_transition")  # the entry before the state is entered
         async with serving(setup_at(network.url, data_dir)) as served:
             await wait_until_async(lambda: network.held_requests, description="it is about to start")
             start = await send(store, "start", target=target_in(valkey))
