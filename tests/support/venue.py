@@ -86,7 +86,7 @@ async def untruths(store: Store, market: Market, symbols: Sequence[str], *, now_
                 faults.append(f"{where}: {len(rows)} candles are kept")
             if any(not row.is_closed for row in rows[:-1]):
                 faults.append(f"{where}: one before the newest is still forming")
-            faults += [f"{where}: {row} is not {truth[row.open_time]}" for row in rows if not _is_true(row, truth)]
+            faults += [f"{where}: {row} is not {truth.get(row.open_time)}" for row in rows if not _is_true(row, truth)]
     return faults
 
 
